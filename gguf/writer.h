@@ -1,0 +1,61 @@
+// Writer: makes GGUF version 3 files (quantizer, synthetic models, tests).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "gguf/file.h"
+
+namespace quern::gguf {
+
+// Collects metadata and tensor descriptions, then writes everything in one pass. Files are written
+// under a temporary name beside the target, synced and renamed, so a crash leaves the old file.
+class Writer {
+ public:
+  using Scalar = std::variant<uint8_t, int8_t, uint16_t, int16_t, uint32_t, int32_t, float, bool,
+                              std::string, uint64_t, int64_t, double>;
+  using Array = std::variant<std::vector<uint8_t>, std::vector<int32_t>, std::vector<uint32_t>,
+                             std::vector<float>, std::vector<bool>, std::vector<std::string>>;
+
+  // The file alignment in bytes; the key is written only when it is not 32.
+  explicit Writer(uint32_t alignment = 32);
+
+  void set(std::string key, Scalar value);  // replaces an earlier value of the same key
+  void set(std::string key, Array value);
+  // Copies an entry of another file unchanged.
+  void copy(const MetadataEntry& entry);
+
+  // `shape` innermost first, 1 to 4 dimensions. The data is asked for when the file is written: `fill`
+  // gets exactly the tensor's bytes, once, in the order of the calls to add_tensor.
+  void add_tensor(std::string name, Format format, std::vector<uint64_t> shape,
+                  std::function<Status(std::span<std::byte>)> fill);
+  void add_tensor(std::string name, Format format, std::vector<uint64_t> shape,
+                  std::vector<std::byte> data);
+
+  // Errors: "write" when the disk refuses.
+  Status write(const std::string& path) const;
+  // The complete file in memory (tests, small models).
+  Result<std::vector<std::byte>> bytes() const;
+
+ private:
+  struct Tensor {
+    std::string name;
+    Format format;
+    std::vector<uint64_t> shape;
+    uint64_t size;
+    std::function<Status(std::span<std::byte>)> fill;
+  };
+  std::vector<std::byte> header() const;
+
+  uint32_t alignment_;
+  std::vector<std::pair<std::string, std::vector<std::byte>>> entries_;  // key, type + payload
+  std::vector<Tensor> tensors_;
+};
+
+}  // namespace quern::gguf
