@@ -1,0 +1,45 @@
+// Matrix times activations, one tile of weight rows at a time: the inner loop of decode and prefill.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "gguf/format.h"
+#include "kernels/cpu/activations.h"
+
+namespace quern::kernels::cpu {
+
+inline constexpr size_t kRowTile = 16;  // weight rows that one call works on
+
+// out[t * out_stride + r] = sum over k of W[r][k] * x[t][k],  r < rows, t < tokens.
+// Results do not depend on `rows`, `tokens` or the instruction set (any with FMA): each output is one
+// chain in a fixed order, see reference::dot_quantized and reference::dot_float.
+struct MatMulTile {
+  gguf::Format format;
+  const std::byte* weights;  // first row of the tile; rows follow each other every row_bytes
+  size_t row_bytes;
+  size_t rows;               // 1 … kRowTile
+  size_t values;             // k: values per row
+  // Activations, [tokens][values]; the integer form for quantized formats, the float form for the
+  // float formats.
+  const std::byte* quantized;  // QuantizedLayout{values}
+  const float* floats;         // row stride `float_stride`
+  size_t float_stride;
+  size_t tokens;
+  float* out;
+  size_t out_stride;
+};
+
+// Scratch that matmul_tile needs per thread, in bytes, for any tile with at most `tokens` tokens.
+size_t matmul_scratch_bytes(size_t tokens);
+
+// `scratch`: matmul_scratch_bytes(tile.tokens) bytes, 64-byte aligned.
+void matmul_tile(const MatMulTile& tile, std::byte* scratch);
+
+// Decodes a row of any format to f32, equal to the bit to reference::decode_row.
+void decode_row(gguf::Format format, const std::byte* row, float* out, size_t values);
+
+// The instruction set that the kernels above run on here, for reports: "AVX3_DL", "AVX2", …
+const char* instruction_set();
+
+}  // namespace quern::kernels::cpu

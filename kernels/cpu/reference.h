@@ -1,0 +1,40 @@
+// The scalar truth: every format and every operation in plain C++, written to be read and to be
+// compared with. A format that has only this still works everywhere.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "gguf/format.h"
+#include "kernels/cpu/activations.h"
+
+namespace quern::kernels::cpu::reference {
+
+// A block of any quantized format as integers: value i = scale[i / 16] * codes[i] - min[i / 16].
+// The product is exact in f32 in every format (spec: block formats, section 1), so this form loses
+// nothing; formats without minimums have min = 0. Scales shared by more than 16 values are repeated.
+struct UnpackedBlock {
+  alignas(64) int8_t codes[256];
+  float scale[16];
+  float min[16];
+};
+
+// Unpacks one block; `format` must be quantized (scale_group > 0).
+void unpack(gguf::Format format, const std::byte* block, UnpackedBlock& out);
+
+// Decodes `values` values (a multiple of the format's block) of a row of any format to f32,
+// equal to the bit to the golden vectors, the sign of zero included.
+void decode_row(gguf::Format format, const std::byte* row, float* out, size_t values);
+
+// The quantized dot product that every integer kernel reproduces to the bit. Groups g of 32 values in
+// ascending order, P the exact integer sum of code * activation code, X the sum of activation codes:
+//   acc  = fma(f32(P_g) * scale_g, a_g, acc)     (two scales: fma(f32(P_1), s_1, f32(P_0) * s_0))
+//   mins = fma(f32(X_g) * min_g,   a_g, mins)    (likewise)
+//   result = acc - mins
+float dot_quantized(gguf::Format format, const std::byte* row, const QuantizedRow& x, size_t values);
+
+// The dot product of the float formats: partial sum j takes the values with k mod 16 = j in ascending
+// order by fma, then the 16 are folded 8-4-2-1 (s_j += s_{j+8}, then +4, +2, +1).
+float dot_float(gguf::Format format, const std::byte* row, const float* x, size_t values);
+
+}  // namespace quern::kernels::cpu::reference
