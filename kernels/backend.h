@@ -1,0 +1,78 @@
+// Backend: what a device must offer the engine. The engine sees this header and op.h, no device.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
+
+#include "gguf/file.h"
+#include "gguf/result.h"
+#include "kernels/op.h"
+
+namespace quern::kernels {
+
+// How keys and values are kept. kQ8_0: int8 with one f16 scale per 32 values of a head.
+enum class CacheType { kF32, kF16, kQ8_0 };
+
+// Positions per cache block: the unit that sequences own, share and copy.
+inline constexpr uint32_t kBlockPositions = 64;
+
+// The largest batch that an executable must accept.
+struct MaxBatch {
+  uint32_t rows;
+  uint32_t logit_rows;
+  uint32_t positions;  // longest sequence, in positions
+};
+
+// Rows to compute in one step. Each row has a token, its position, and the sequence it belongs to;
+// rows of a sequence come in ascending position. Spans are borrowed for the call.
+struct Batch {
+  std::span<const int32_t> tokens;      // [rows]
+  std::span<const uint32_t> positions;  // [rows]
+  std::span<const uint32_t> sequences;  // [rows], index into block_tables
+  // Per sequence the cache blocks of its positions: position p lies in block_table[p / 64].
+  std::span<const std::span<const uint32_t>> block_tables;
+  std::span<const uint32_t> logit_rows;  // ascending row indices
+};
+
+// Keys and values of all layers, in blocks of kBlockPositions positions.
+class Cache {
+ public:
+  virtual ~Cache() = default;
+  virtual uint64_t bytes() const = 0;
+  virtual void copy_block(uint32_t from, uint32_t to) = 0;
+};
+
+// A program bound to weights, a cache and workspace; made once and run for every batch.
+class Executable {
+ public:
+  virtual ~Executable() = default;
+  // Logits, [logit rows][vocabulary], valid until the next run. When `cancel` becomes true the run
+  // ends early with ErrorKind::kCancelled; cache entries of the batch's positions are then undefined.
+  virtual Result<std::span<const float>> run(const Batch& batch, const std::atomic<bool>& cancel) = 0;
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  virtual std::string_view name() const = 0;
+
+  // Exact bytes that compile() and make_cache() will allocate.
+  virtual uint64_t workspace_bytes(const Program& program, const MaxBatch& max) const = 0;
+  virtual uint64_t cache_block_bytes(const Program& program, CacheType type) const = 0;
+
+  virtual Result<std::unique_ptr<Cache>> make_cache(const Program& program, CacheType type,
+                                                    uint32_t blocks) = 0;
+  // `weights` are bound to program.weights by index; they, and `cache`, must outlive the result.
+  virtual Result<std::unique_ptr<Executable>> compile(const Program& program,
+                                                      std::span<const gguf::TensorView> weights,
+                                                      Cache& cache, const MaxBatch& max) = 0;
+};
+
+// The CPU backend; `threads` 0 means all processors.
+std::unique_ptr<Backend> make_cpu_backend(size_t threads);
+
+}  // namespace quern::kernels

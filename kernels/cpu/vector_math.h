@@ -1,0 +1,15 @@
+// Transcendental functions over arrays, by xsimd. Lane i of the result depends on lane i alone: arrays
+// are padded to whole vectors instead of ending in a scalar loop, so the length changes no bit.
+#pragma once
+
+#include <cstddef>
+
+namespace quern::kernels::cpu {
+
+// x[i] = exp(x[i] - shift). At most 1.5 ulp from the exact value; NaN stays NaN.
+void exp_shifted(float* x, size_t count, float shift);
+
+// gate[i] = silu(gate[i]) * up[i], silu(x) = x / (1 + exp(-x)).
+void silu_multiply(float* gate, const float* up, size_t count);
+
+}  // namespace quern::kernels::cpu
