@@ -26,6 +26,9 @@ void unpack(gguf::Format format, const std::byte* block, UnpackedBlock& out);
 // equal to the bit to the golden vectors, the sign of zero included.
 void decode_row(gguf::Format format, const std::byte* row, float* out, size_t values);
 
+// What cpu::quantize_row reproduces to the bit.
+void quantize_row(const float* x, size_t values, const QuantizedRow& out);
+
 // The quantized dot product that every integer kernel reproduces to the bit. Groups g of 32 values in
 // ascending order, P the exact integer sum of code * activation code, X the sum of activation codes:
 //   acc  = fma(f32(P_g) * scale_g, a_g, acc)     (two scales: fma(f32(P_1), s_1, f32(P_0) * s_0))

@@ -1,0 +1,170 @@
+#include "kernels/cpu/reference.h"
+
+#include <algorithm>
+#include <bit>
+#include <cassert>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <numeric>
+#include <type_traits>
+
+#include "kernels/cpu/f16.h"
+#include "kernels/cpu/reference_blocks.h"
+
+namespace quern::kernels::cpu::reference {
+namespace {
+
+using gguf::Format;
+using gguf::Traits;
+
+// Calls `action` with the format as a compile-time constant.
+template <typename Action>
+auto with_format(Format format, Action&& action) {
+  switch (format) {
+#define QUERN_FORMAT(name, ...) \
+  case Format::name:            \
+    return action(std::integral_constant<Format, Format::name>{});
+#include "gguf/formats.def"
+#undef QUERN_FORMAT
+  }
+  std::abort();  // not a Format: our own mistake
+}
+
+template <Format F>
+typename Traits<F>::Block load(const std::byte* bytes) {
+  typename Traits<F>::Block block;
+  std::memcpy(&block, bytes, sizeof block);
+  return block;
+}
+
+float to_float(const gguf::BlockF32& block) {
+  float value;
+  std::memcpy(&value, block.bytes, sizeof value);
+  return value;
+}
+float to_float(const gguf::BlockF16& block) { return f16_to_f32(block.bits); }
+float to_float(const gguf::BlockBF16& block) { return bf16_to_f32(block.bits); }
+
+// Sum of 16 products of codes.
+int32_t dot16(const int8_t* w, const int8_t* x) {
+  int32_t sum = 0;
+  for (size_t i = 0; i < 16; ++i) sum += w[i] * x[i];
+  return sum;
+}
+
+// The two chains of dot_quantized.
+struct Chains {
+  float acc = 0;
+  float mins = 0;
+
+  // Adds 32 values: integer products p and activation sums x per 16, activation scale a.
+  void add_shared(int32_t p, int32_t x, float scale, float min, float a) {
+    acc = std::fma(static_cast<float>(p) * scale, a, acc);
+    mins = std::fma(static_cast<float>(x) * min, a, mins);
+  }
+  void add_pair(const int32_t (&p)[2], const int32_t* x, const float* scale, const float* min,
+                float a) {
+    const float t =
+        std::fma(static_cast<float>(p[1]), scale[1], static_cast<float>(p[0]) * scale[0]);
+    const float m = std::fma(static_cast<float>(x[1]), min[1], static_cast<float>(x[0]) * min[0]);
+    acc = std::fma(t, a, acc);
+    mins = std::fma(m, a, mins);
+  }
+};
+
+}  // namespace
+
+void unpack(Format format, const std::byte* block, UnpackedBlock& out) {
+  with_format(format, [&](auto f) {
+    if constexpr (Traits<f>::kScaleGroup > 0) {
+      unpack(load<f>(block), out);
+    } else {
+      assert(!"a float format has no codes");
+    }
+  });
+}
+
+void decode_row(Format format, const std::byte* row, float* out, size_t values) {
+  with_format(format, [&](auto f) {
+    constexpr size_t kValues = Traits<f>::kValues;
+    assert(values % kValues == 0);
+    for (; values > 0; values -= kValues, out += kValues, row += Traits<f>::kBytes) {
+      if constexpr (Traits<f>::kScaleGroup == 0) {
+        *out = to_float(load<f>(row));
+      } else {
+        UnpackedBlock block;
+        unpack(load<f>(row), block);
+        for (size_t i = 0; i < kValues; ++i) {
+          out[i] = block.scale[i / 16] * static_cast<float>(block.codes[i]) - block.min[i / 16];
+        }
+      }
+    }
+  });
+}
+
+void quantize_row(const float* x, size_t values, const QuantizedRow& out) {
+  assert(values % kActivationGroup == 0);
+  for (size_t k = 0; k < values; k += kActivationGroup) {
+    // Magnitudes as bits: they order like the numbers, infinity and NaN above all finite ones.
+    uint32_t largest = 0;
+    for (size_t i = k; i < k + kActivationGroup; ++i) {
+      largest = std::max(largest, std::bit_cast<uint32_t>(x[i]) & 0x7FFFFFFF);
+    }
+    const bool finite = largest < 0x7F800000;
+    float scale = std::bit_cast<float>(largest) / 127.0f;
+    if (!finite) scale = std::numeric_limits<float>::quiet_NaN();
+    if (scale < std::numeric_limits<float>::min()) scale = 0;
+    out.scales[k / kActivationGroup] = scale;
+    for (size_t i = k; i < k + kActivationGroup; ++i) {
+      const float code = finite && scale > 0 ? std::nearbyint(x[i] / scale) : 0;
+      out.codes[i] = static_cast<int8_t>(code);
+    }
+  }
+  for (size_t k = 0; k < values; k += kSumGroup) {
+    out.sums[k / kSumGroup] = std::accumulate(out.codes + k, out.codes + k + kSumGroup, int32_t{0});
+  }
+}
+
+float dot_quantized(Format format, const std::byte* row, const QuantizedRow& x, size_t values) {
+  const gguf::FormatInfo& facts = gguf::info(format);
+  assert(!facts.is_float() && values % facts.block_values == 0);
+  Chains chains;
+  for (size_t start = 0; start < values; start += facts.block_values, row += facts.block_bytes) {
+    UnpackedBlock block;
+    unpack(format, row, block);
+    for (size_t i = 0; i < facts.block_values; i += kActivationGroup) {
+      const size_t k = start + i;
+      const int8_t* codes = x.codes + k;
+      const int32_t* sums = x.sums + k / kSumGroup;
+      const float a = x.scales[k / kActivationGroup];
+      const float* scale = block.scale + i / 16;
+      const float* min = block.min + i / 16;
+      const int32_t p[2] = {dot16(block.codes + i, codes), dot16(block.codes + i + 16, codes + 16)};
+      if (facts.scale_group == 32) {
+        chains.add_shared(p[0] + p[1], sums[0] + sums[1], *scale, *min, a);
+      } else {
+        chains.add_pair(p, sums, scale, min, a);
+      }
+    }
+  }
+  return chains.acc - chains.mins;
+}
+
+float dot_float(Format format, const std::byte* row, const float* x, size_t values) {
+  const gguf::FormatInfo& facts = gguf::info(format);
+  assert(facts.is_float());
+  float sums[16] = {};
+  for (size_t k = 0; k < values; ++k) {
+    float weight;
+    decode_row(format, row + k * facts.block_bytes, &weight, 1);
+    sums[k % 16] = std::fma(weight, x[k], sums[k % 16]);
+  }
+  for (size_t half = 8; half > 0; half /= 2) {
+    for (size_t j = 0; j < half; ++j) sums[j] += sums[j + half];
+  }
+  return sums[0];
+}
+
+}  // namespace quern::kernels::cpu::reference
