@@ -14,7 +14,7 @@ namespace quern::kernels {
 
 using ValueId = uint32_t;   // index into Program::values
 using WeightId = uint32_t;  // index into Program::weights
-inline constexpr uint32_t kNone = UINT32_MAX;
+inline constexpr uint32_t kAbsent = UINT32_MAX;
 
 // Activations: f32 [rows][width]. Rows are those of the batch, or only those whose logits are wanted.
 struct ValueInfo {
@@ -38,7 +38,7 @@ struct WeightInfo {
 
 // y = x / sqrt(mean(x^2) + epsilon) * weight (RMSNorm, Zhang and Sennrich 2019).
 struct Norm {
-  WeightId weight = kNone;  // [width], F32; kNone: no normalization
+  WeightId weight = kAbsent;  // [width], F32; kAbsent: no normalization
   float epsilon = 0;
 };
 
@@ -54,9 +54,9 @@ struct Embed {
 // out = weight · x (+ bias) (+ add); `add` may be `out`.
 struct Linear {
   WeightId weight;         // [in, out]
-  WeightId bias = kNone;   // [out], F32
-  ValueId out = kNone;
-  ValueId add = kNone;
+  WeightId bias = kAbsent;   // [out], F32
+  ValueId out = kAbsent;
+  ValueId add = kAbsent;
 };
 
 // Several matrices applied to one input that is normalized (and quantized) once. With an activation,
@@ -126,7 +126,7 @@ struct Program {
   std::vector<Rope> ropes;
   std::vector<Heads> layers;  // attention layers, each with a cache of its own
   std::vector<Op> ops;
-  ValueId logits = kNone;     // Rows::kLogits, [vocabulary]
+  ValueId logits = kAbsent;     // Rows::kLogits, [vocabulary]
 
   ValueId add_value(uint32_t width, ValueInfo::Rows rows = ValueInfo::Rows::kBatch) {
     values.push_back({width, rows});

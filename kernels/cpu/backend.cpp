@@ -1,0 +1,125 @@
+// The CPU backend: binds a program to mapped weights and runs it operation by operation.
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "kernels/backend.h"
+#include "kernels/cpu/context.h"
+#include "kernels/cpu/matmul.h"
+
+namespace quern::kernels::cpu {
+
+void run(const Embed& op, Context& context) {
+  const gguf::TensorView& table = context.weights[op.table];
+  const size_t width = context.width(op.out), row_bytes = table.row_bytes();
+  context.pool.run(context.batch->tokens.size(), [&](size_t row, size_t) {
+    const auto token = static_cast<size_t>(context.batch->tokens[row]);
+    decode_row(table.format, table.bytes.data() + token * row_bytes,
+               context.value(op.out) + row * width, width);
+  });
+}
+
+void run(const SelectLogitRows& op, Context& context) {
+  const size_t width = context.width(op.in);
+  for (size_t i = 0; i < context.batch->logit_rows.size(); ++i) {
+    std::memcpy(context.value(op.out) + i * width,
+                context.value(op.in) + context.batch->logit_rows[i] * width, width * sizeof(float));
+  }
+}
+
+namespace {
+
+class CpuExecutable final : public Executable {
+ public:
+  CpuExecutable(const Program& program, std::span<const gguf::TensorView> weights, CpuCache& cache,
+                const MaxBatch& max, ThreadPool& pool)
+      : program_(program),
+        max_(max),
+        weights_(weights.begin(), weights.end()),
+        workspace_(program_, max_, pool.threads()),
+        context_{.program = program_,
+                 .max = max_,
+                 .weights = weights_,
+                 .workspace = workspace_,
+                 .memory = nullptr,
+                 .cache = cache,
+                 .pool = pool} {}
+
+  Status allocate() {
+    QUERN_TRY(memory_, AlignedBuffer::allocate(workspace_.bytes));
+    context_.memory = memory_.data();
+    for (WeightId id = 0; id < weights_.size(); ++id) {
+      const gguf::TensorView& tensor = weights_[id];
+      if (workspace_.vectors[id] == Workspace::kNotVector) continue;
+      decode_row(tensor.format, tensor.bytes.data(), context_.floats(workspace_.vectors[id]),
+                 tensor.row_values());
+    }
+    return {};
+  }
+
+  Result<std::span<const float>> run(const Batch& batch, const std::atomic<bool>& cancel) override {
+    context_.batch = &batch;
+    compute_turns(context_);
+    for (const Op& op : program_.ops) {
+      if (cancel.load(std::memory_order_relaxed)) {
+        return fail(ErrorKind::kCancelled, "cancelled", "stopped");
+      }
+      std::visit([&](const auto& typed) { cpu::run(typed, context_); }, op);
+    }
+    const size_t width = program_.values[program_.logits].width;
+    return std::span<const float>(context_.value(program_.logits),
+                                  batch.logit_rows.size() * width);
+  }
+
+ private:
+  const Program program_;
+  const MaxBatch max_;
+  const std::vector<gguf::TensorView> weights_;
+  const Workspace workspace_;
+  AlignedBuffer memory_;
+  Context context_;
+};
+
+class CpuBackend final : public Backend {
+ public:
+  explicit CpuBackend(size_t threads) : pool_(threads > 0 ? threads : default_threads()) {}
+
+  std::string_view name() const override { return "cpu"; }
+
+  uint64_t workspace_bytes(const Program& program, const MaxBatch& max) const override {
+    return Workspace(program, max, pool_.threads()).bytes;
+  }
+
+  uint64_t cache_block_bytes(const Program& program, CacheType type) const override {
+    return CpuCache::block_bytes(program, type);
+  }
+
+  Result<std::unique_ptr<Cache>> make_cache(const Program& program, CacheType type,
+                                            uint32_t blocks) override {
+    QUERN_TRY(std::unique_ptr<CpuCache> cache, CpuCache::make(program, type, blocks));
+    return cache;
+  }
+
+  Result<std::unique_ptr<Executable>> compile(const Program& program,
+                                              std::span<const gguf::TensorView> weights,
+                                              Cache& cache, const MaxBatch& max) override {
+    auto executable = std::make_unique<CpuExecutable>(program, weights,
+                                                      static_cast<CpuCache&>(cache), max, pool_);
+    QUERN_CHECK(executable->allocate());
+    return executable;
+  }
+
+ private:
+  ThreadPool pool_;
+};
+
+}  // namespace
+}  // namespace quern::kernels::cpu
+
+namespace quern::kernels {
+
+std::unique_ptr<Backend> make_cpu_backend(size_t threads) {
+  return std::make_unique<cpu::CpuBackend>(threads);
+}
+
+}  // namespace quern::kernels

@@ -1,0 +1,51 @@
+// What the implementation of an operation sees while a batch runs.
+#pragma once
+
+#include <span>
+
+#include "kernels/backend.h"
+#include "kernels/cpu/kv_cache.h"
+#include "kernels/cpu/thread_pool.h"
+#include "kernels/cpu/workspace.h"
+
+namespace quern::kernels::cpu {
+
+struct Context {
+  const Program& program;
+  const MaxBatch& max;
+  std::span<const gguf::TensorView> weights;
+  const Workspace& workspace;
+  std::byte* memory;  // workspace.bytes
+  CpuCache& cache;
+  ThreadPool& pool;
+  const Batch* batch = nullptr;
+
+  size_t rows(ValueId id) const {
+    return program.values[id].rows == ValueInfo::Rows::kBatch ? batch->tokens.size()
+                                                              : batch->logit_rows.size();
+  }
+  size_t width(ValueId id) const { return program.values[id].width; }
+  // f32 [rows][width].
+  float* value(ValueId id) const { return floats(workspace.values[id]); }
+  // A norm's or bias's values as f32; nullptr for kAbsent.
+  const float* vector(WeightId id) const {
+    return id == kAbsent ? nullptr : floats(workspace.vectors[id]);
+  }
+  float* floats(size_t offset) const { return reinterpret_cast<float*>(memory + offset); }
+  std::byte* scratch(size_t worker) const {
+    return memory + workspace.scratch + worker * workspace.scratch_bytes;
+  }
+};
+
+// One function per operation of op.h.
+void run(const Embed& op, Context& context);
+void run(const Projection& op, Context& context);
+void run(const CacheAppend& op, Context& context);
+void run(const Attention& op, Context& context);
+void run(const Experts& op, Context& context);
+void run(const SelectLogitRows& op, Context& context);
+
+// Fills Workspace::turns for the positions of the batch.
+void compute_turns(Context& context);
+
+}  // namespace quern::kernels::cpu

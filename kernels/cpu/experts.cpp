@@ -1,0 +1,178 @@
+// Mixture of experts: tokens are gathered by expert, so that every expert's matrices are read once for
+// all tokens that chose it; the results of a token are summed in rank order.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <numeric>
+#include <vector>
+
+#include "kernels/cpu/activations.h"
+#include "kernels/cpu/context.h"
+#include "kernels/cpu/linear.h"
+#include "kernels/cpu/vector_math.h"
+
+namespace quern::kernels::cpu {
+namespace {
+
+// Tokens of one expert: slots [begin, end).
+struct Bucket {
+  size_t expert, begin, end;
+};
+
+class Mixture {
+ public:
+  Mixture(const Experts& op, Context& context)
+      : op_(op),
+        context_(context),
+        rows_(context.rows(op.in)),
+        parts_(context.program, op, rows_),
+        router_(context.weights[op.router]),
+        gate_(context.weights[op.gate]),
+        up_(context.weights[op.up]),
+        down_(context.weights[op.down]) {}
+
+  void run() {
+    const Norm& norm = op_.norm;
+    const float* x = context_.value(op_.in);
+    const size_t width = context_.width(op_.in);
+    const bool quantized_router = !gguf::info(router_.format).is_float();
+    const LinearInput input = prepare_input(
+        x, width, rows_, norm, context_.floats(context_.workspace.normed),
+        quantized_router ? context_.memory + context_.workspace.quantized : nullptr, context_);
+    const LinearTask route{
+        .input = input, .matrix = Matrix::of(router_), .out = floats(parts_.router_logits)};
+    run_linear({&route, 1}, context_);
+    context_.pool.run(rows_, [&](size_t row, size_t) { choose(row); });
+    const std::vector<Bucket> buckets = gather(input);
+    run_experts(buckets);
+    context_.pool.run(rows_, [&](size_t row, size_t) { combine(row); });
+  }
+
+ private:
+  // The `used` experts with the largest softmax probabilities, and their shares of the sum.
+  void choose(size_t row) {
+    const size_t count = router_.rows();
+    const float* logits = floats(parts_.router_logits) + row * count;
+    // NaN has no order: it ranks last, and stays visible in the shares if it is chosen all the same.
+    const auto key = [&](uint32_t e) { return std::isnan(logits[e]) ? -INFINITY : logits[e]; };
+    std::vector<uint32_t> order(count);
+    std::iota(order.begin(), order.end(), 0);
+    std::partial_sort(order.begin(), order.begin() + op_.used, order.end(),
+                      [&](uint32_t a, uint32_t b) {
+                        return key(a) != key(b) ? key(a) > key(b) : a < b;
+                      });
+    // The softmax over all experts, divided by the sum of the chosen ones, is the softmax over the
+    // chosen ones.
+    float* shares = floats(parts_.shares) + row * op_.used;
+    uint32_t* chosen = ids(parts_.chosen) + row * op_.used;
+    for (uint32_t rank = 0; rank < op_.used; ++rank) {
+      chosen[rank] = order[rank];
+      shares[rank] = logits[order[rank]];
+    }
+    exp_shifted(shares, op_.used, shares[0]);
+    const float sum = std::accumulate(shares, shares + op_.used, 0.0f);
+    for (uint32_t rank = 0; rank < op_.used; ++rank) shares[rank] /= sum;
+  }
+
+  // Orders (row, rank) pairs by expert and copies each row's input into its slots.
+  std::vector<Bucket> gather(const LinearInput& input) {
+    const size_t total = rows_ * op_.used;
+    const uint32_t* chosen = ids(parts_.chosen);
+    std::vector<size_t> next(router_.rows() + 1, 0);
+    for (size_t i = 0; i < total; ++i) ++next[chosen[i] + 1];
+    std::partial_sum(next.begin(), next.end(), next.begin());
+    std::vector<Bucket> buckets;
+    for (size_t expert = 0; expert < router_.rows(); ++expert) {
+      if (next[expert] < next[expert + 1]) {
+        buckets.push_back({expert, next[expert], next[expert + 1]});
+      }
+    }
+    for (size_t i = 0; i < total; ++i) {
+      const size_t slot = next[chosen[i]]++;
+      ids(parts_.slot_of)[i] = static_cast<uint32_t>(slot);
+      ids(parts_.slots)[slot] = static_cast<uint32_t>(i / op_.used);
+    }
+    context_.pool.run(total, [&](size_t slot, size_t) {
+      std::memcpy(floats(parts_.inputs) + slot * input.values,
+                  input.floats + ids(parts_.slots)[slot] * input.values,
+                  input.values * sizeof(float));
+    });
+    return buckets;
+  }
+
+  void run_experts(const std::vector<Bucket>& buckets) {
+    const size_t total = rows_ * op_.used, hidden_width = gate_.shape[1];
+    const bool gate_quantized = !gguf::info(gate_.format).is_float();
+    const bool up_quantized = !gguf::info(up_.format).is_float();
+    const bool down_quantized = !gguf::info(down_.format).is_float();
+    const LinearInput input =
+        prepare_input(floats(parts_.inputs), gate_.shape[0], total, Norm{}, nullptr,
+                      gate_quantized || up_quantized ? bytes(parts_.inputs_quantized) : nullptr,
+                      context_);
+    std::vector<Matrix> ups;
+    for (const Bucket& bucket : buckets) ups.push_back(Matrix::of(up_, bucket.expert));
+    std::vector<LinearTask> tasks;
+    for (size_t i = 0; i < buckets.size(); ++i) {
+      tasks.push_back({.input = slice(input, buckets[i]),
+                       .matrix = Matrix::of(gate_, buckets[i].expert),
+                       .up = &ups[i],
+                       .out = floats(parts_.hidden) + buckets[i].begin * hidden_width});
+    }
+    run_linear(tasks, context_);
+
+    const LinearInput hidden =
+        prepare_input(floats(parts_.hidden), hidden_width, total, Norm{}, nullptr,
+                      down_quantized ? bytes(parts_.hidden_quantized) : nullptr, context_);
+    tasks.clear();
+    for (const Bucket& bucket : buckets) {
+      tasks.push_back({.input = slice(hidden, bucket),
+                       .matrix = Matrix::of(down_, bucket.expert),
+                       .out = floats(parts_.outputs) + bucket.begin * down_.shape[1]});
+    }
+    run_linear(tasks, context_);
+  }
+
+  static LinearInput slice(const LinearInput& all, const Bucket& bucket) {
+    LinearInput input = all;
+    input.floats += bucket.begin * all.values;
+    if (input.quantized) input.quantized += bucket.begin * QuantizedLayout{all.values}.row_bytes();
+    input.tokens = bucket.end - bucket.begin;
+    return input;
+  }
+
+  void combine(size_t row) {
+    const size_t width = down_.shape[1];
+    float* out = context_.value(op_.out) + row * width;
+    const float* add = context_.value(op_.add) + row * width;
+    const float* shares = floats(parts_.shares) + row * op_.used;
+    const uint32_t* slot_of = ids(parts_.slot_of) + row * op_.used;
+    for (size_t i = 0; i < width; ++i) {
+      float sum = 0;
+      for (uint32_t rank = 0; rank < op_.used; ++rank) {
+        sum += shares[rank] * floats(parts_.outputs)[slot_of[rank] * width + i];
+      }
+      out[i] = add[i] + sum;
+    }
+  }
+
+  std::byte* bytes(size_t offset) const {
+    return context_.memory + context_.workspace.experts + offset;
+  }
+  float* floats(size_t offset) const { return reinterpret_cast<float*>(bytes(offset)); }
+  uint32_t* ids(size_t offset) const { return reinterpret_cast<uint32_t*>(bytes(offset)); }
+
+  const Experts& op_;
+  Context& context_;
+  const size_t rows_;
+  const ExpertsWorkspace parts_;
+  const gguf::TensorView& router_;
+  const gguf::TensorView& gate_;
+  const gguf::TensorView& up_;
+  const gguf::TensorView& down_;
+};
+
+}  // namespace
+
+void run(const Experts& op, Context& context) { Mixture(op, context).run(); }
+
+}  // namespace quern::kernels::cpu

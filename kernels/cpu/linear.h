@@ -1,0 +1,54 @@
+// Matrix products over all rows of a batch, spread over the threads by tiles of weight rows.
+#pragma once
+
+#include <cstddef>
+#include <span>
+
+#include "kernels/cpu/context.h"
+
+namespace quern::kernels::cpu {
+
+// Activations ready for a product: [tokens][values], in the form that the weights ask for.
+struct LinearInput {
+  const float* floats = nullptr;         // row stride = values
+  const std::byte* quantized = nullptr;  // QuantizedLayout{values}
+  size_t values;
+  size_t tokens;
+};
+
+struct Matrix {
+  gguf::Format format;
+  const std::byte* bytes;  // [rows][row_bytes]
+  size_t rows;
+
+  // Matrix `expert` of a stack.
+  static Matrix of(const gguf::TensorView& tensor, size_t expert = 0);
+};
+
+// out[t][r] = matrix_r · input_t (+ bias_r) (+ add[t][r]), or with `up`:
+// out[t][r] = silu(matrix_r · input_t + bias_r) * (up_r · input_t + up_bias_r) (+ add[t][r]).
+struct LinearTask {
+  LinearInput input;
+  Matrix matrix;
+  const Matrix* up = nullptr;
+  const float* bias = nullptr;
+  const float* up_bias = nullptr;
+  const float* add = nullptr;  // row stride = matrix.rows; may be `out`
+  float* out;                  // row stride = matrix.rows
+};
+
+void run_linear(std::span<const LinearTask> tasks, Context& context);
+
+// Per-thread scratch that run_linear needs for inputs of up to `tokens` tokens, in bytes.
+size_t linear_scratch_bytes(size_t tokens);
+
+// Normalizes rows of in[tokens][values] into `normed` (if there is a norm) and quantizes them into
+// `quantized` (if not null); returns what a product may read.
+LinearInput prepare_input(const float* in, size_t values, size_t tokens, const Norm& norm,
+                          float* normed, std::byte* quantized, Context& context);
+
+// y = x / sqrt(mean(x^2) + epsilon) * weight. The sum has 16 parts by index mod 16, folded 8-4-2-1.
+// y may be x.
+void rms_norm(const float* x, const float* weight, float epsilon, size_t count, float* y);
+
+}  // namespace quern::kernels::cpu

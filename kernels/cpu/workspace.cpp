@@ -1,0 +1,110 @@
+#include "kernels/cpu/workspace.h"
+
+#include <algorithm>
+#include <variant>
+
+#include "kernels/cpu/activations.h"
+#include "kernels/cpu/aligned_buffer.h"
+#include "kernels/cpu/attention.h"
+#include "kernels/cpu/linear.h"
+
+namespace quern::kernels::cpu {
+namespace {
+
+// Hands out consecutive, aligned ranges.
+class Arena {
+ public:
+  size_t take(size_t bytes) {
+    const size_t start = used_;
+    used_ = align_up(used_ + bytes);
+    return start;
+  }
+  size_t take_floats(size_t count) { return take(count * sizeof(float)); }
+  size_t take_ids(size_t count) { return take(count * sizeof(uint32_t)); }
+  size_t used() const { return used_; }
+
+ private:
+  size_t used_ = 0;
+};
+
+// Widths that are not a multiple of a group are never quantized: no format has such rows.
+size_t quantized_bytes(size_t values, size_t rows) {
+  return values % kActivationGroup ? 0 : QuantizedLayout{values}.row_bytes() * rows;
+}
+
+size_t rows_of(const Program& program, ValueId id, const MaxBatch& max) {
+  return program.values[id].rows == ValueInfo::Rows::kBatch ? max.rows : max.logit_rows;
+}
+
+// The largest input of any projection, normalized and quantized, and what Experts and attention need.
+struct Largest {
+  size_t normed = 0, quantized = 0, experts = 0, partials = 0, scratch = 0;
+
+  Largest(const Program& program, const MaxBatch& max) {
+    scratch = linear_scratch_bytes(max.rows);
+    for (const Op& op : program.ops) {
+      if (const auto* projection = std::get_if<Projection>(&op)) {
+        take_input(program, projection->in, max);
+      } else if (const auto* mixture = std::get_if<Experts>(&op)) {
+        take_input(program, mixture->in, max);
+        experts = std::max(experts, ExpertsWorkspace(program, *mixture, max.rows).bytes);
+        scratch = std::max(scratch, linear_scratch_bytes(size_t{max.rows} * mixture->used));
+      }
+    }
+    for (const Heads& heads : program.layers) {
+      const TileLayout layout(heads, CacheType::kF32);  // its floats do not depend on the type
+      partials = std::max(partials, attention_partial_bytes(heads, layout, max));
+      scratch = std::max(scratch, attention_scratch_bytes(layout));
+    }
+  }
+
+  void take_input(const Program& program, ValueId id, const MaxBatch& max) {
+    const size_t width = program.values[id].width, rows = rows_of(program, id, max);
+    normed = std::max(normed, width * rows * sizeof(float));
+    quantized = std::max(quantized, quantized_bytes(width, rows));
+  }
+};
+
+}  // namespace
+
+Workspace::Workspace(const Program& program, const MaxBatch& max, size_t threads) {
+  Arena arena;
+  for (ValueId id = 0; id < program.values.size(); ++id) {
+    values.push_back(arena.take_floats(program.values[id].width * rows_of(program, id, max)));
+  }
+  for (const Rope& rope : program.ropes) {
+    turns.push_back(arena.take_floats(rope.frequencies.size() * 2 * max.rows));
+  }
+  for (const WeightInfo& weight : program.weights) {
+    vectors.push_back(weight.out() == 1 ? arena.take_floats(weight.in()) : kNotVector);
+  }
+  const Largest largest(program, max);
+  normed = arena.take(largest.normed);
+  quantized = arena.take(largest.quantized);
+  experts = arena.take(largest.experts);
+  partials = arena.take(largest.partials);
+  scratch_bytes = align_up(largest.scratch);
+  scratch = arena.take(scratch_bytes * threads);
+  bytes = arena.used();
+}
+
+ExpertsWorkspace::ExpertsWorkspace(const Program& program, const Experts& op, size_t rows) {
+  const size_t count = program.weights[op.router].out();
+  const size_t in = program.weights[op.gate].in(), hidden_width = program.weights[op.gate].out();
+  const size_t out = program.weights[op.down].out();
+  const size_t total = rows * op.used;
+  Arena arena;
+  router_logits = arena.take_floats(rows * count);
+  chosen = arena.take_ids(total);
+  shares = arena.take_floats(total);
+  slot_of = arena.take_ids(total);
+  slots = arena.take_ids(total);
+  inputs = arena.take_floats(total * in);
+  inputs_quantized = arena.take(quantized_bytes(in, total));
+  hidden = arena.take_floats(total * hidden_width);
+  hidden_quantized = arena.take(quantized_bytes(hidden_width, total));
+  outputs = arena.take_floats(total * out);
+  bytes = arena.used();
+}
+
+}  // namespace quern::kernels::cpu
