@@ -16,7 +16,8 @@ using ValueId = uint32_t;   // index into Program::values
 using WeightId = uint32_t;  // index into Program::weights
 inline constexpr uint32_t kAbsent = UINT32_MAX;
 
-// Activations: f32 [rows][width]. Rows are those of the batch, or only those whose logits are wanted.
+// Activations: f32 [rows][width], packed: an operation that writes narrower rows than `width` packs them
+// at their own width. Rows are those of the batch, or only those whose logits are wanted.
 struct ValueInfo {
   enum class Rows { kBatch, kLogits };
   uint32_t width;

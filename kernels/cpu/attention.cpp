@@ -226,8 +226,8 @@ class Layer {
       queries.count = std::min(kMaxQueries, total - first);
       for (size_t i = 0; i < queries.count; ++i) {
         const auto [query_row, query] = query_of(i);
-        queries.q[i] = context_.value(op_.q) + query_row * context_.width(op_.q) +
-                       query * heads_.key_width;
+        queries.q[i] =
+            context_.value(op_.q) + (query_row * heads_.queries + query) * heads_.key_width;
         queries.limit[i] = context_.batch->positions[query_row] + 1;
       }
       use(queries, query_of);
@@ -241,7 +241,7 @@ class Layer {
   }
   float* weights(size_t worker) const { return reinterpret_cast<float*>(context_.scratch(worker)); }
   float* out(size_t row, size_t query) const {
-    return context_.value(op_.out) + row * context_.width(op_.out) + query * heads_.value_width;
+    return context_.value(op_.out) + (row * heads_.queries + query) * heads_.value_width;
   }
 
   const Attention& op_;
@@ -291,9 +291,9 @@ void run(const CacheAppend& op, Context& context) {
     const float* turn = turns + row * rope.frequencies.size() * 2;
     const uint32_t position = batch.positions[row];
     const uint32_t block = batch.block_tables[batch.sequences[row]][position / kBlockPositions];
-    float* q = context.value(op.q) + row * context.width(op.q);
-    float* k = context.value(op.k) + row * context.width(op.k);
-    const float* v = context.value(op.v) + row * context.width(op.v);
+    float* q = context.value(op.q) + row * heads.queries * heads.key_width;
+    float* k = context.value(op.k) + row * heads.keys * heads.key_width;
+    const float* v = context.value(op.v) + row * heads.keys * heads.value_width;
     for (uint32_t h = 0; h < heads.queries; ++h, q += heads.key_width) {
       if (q_norm) rms_norm(q, q_norm, op.q_norm.epsilon, heads.key_width, q);
       rotate(q, rope, turn);

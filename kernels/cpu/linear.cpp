@@ -119,7 +119,8 @@ void rms_norm(const float* x, const float* weight, float epsilon, size_t count, 
 }
 
 void run(const Projection& op, Context& context) {
-  const size_t values = context.width(op.in), tokens = context.rows(op.in);
+  const size_t values = context.weights[op.outputs[0].weight].row_values();
+  const size_t tokens = context.rows(op.in);
   bool any_quantized = false;
   for (const Linear& linear : op.outputs) {
     any_quantized |= !gguf::info(context.weights[linear.weight].format).is_float();

@@ -1,0 +1,105 @@
+#include "engine/engine.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cassert>
+
+namespace quern::engine {
+namespace {
+
+// A batch's arrays, gathered from rows. Sequences are numbered in order of appearance.
+struct Gathered {
+  struct Growth {
+    Sequence* sequence;
+    uint32_t rows;
+  };
+
+  std::vector<int32_t> tokens;
+  std::vector<uint32_t> positions, sequences, logit_rows;
+  std::vector<Growth> growth;  // per sequence
+  std::vector<std::span<const uint32_t>> block_tables;
+
+  explicit Gathered(std::span<const Row> rows) {
+    for (const Row& row : rows) {
+      if (growth.empty() || growth.back().sequence != row.sequence) {
+        growth.push_back({row.sequence, 0});
+      }
+      if (row.logits) logit_rows.push_back(static_cast<uint32_t>(tokens.size()));
+      tokens.push_back(row.token);
+      positions.push_back(row.sequence->length() + growth.back().rows++);
+      sequences.push_back(static_cast<uint32_t>(growth.size() - 1));
+    }
+  }
+};
+
+EngineOptions resolve(EngineOptions options, const Config& config) {
+  if (options.context == 0) {
+    options.context = std::min(config.context, EngineOptions::kDefaultContext);
+  }
+  options.batch_rows = std::min(options.batch_rows, options.context * options.sequences);
+  options.logit_rows = std::min(options.logit_rows, options.batch_rows);
+  return options;
+}
+
+}  // namespace
+
+Engine::Engine(gguf::File file, Model model, const EngineOptions& options)
+    : file_(std::move(file)),
+      model_(std::move(model)),
+      options_(resolve(options, model_.config)),
+      backend_(kernels::make_cpu_backend(options_.threads)) {}
+
+Result<std::unique_ptr<Engine>> Engine::load(gguf::File file, const EngineOptions& options) {
+  QUERN_TRY(Model model, read_model(file));
+  std::unique_ptr<Engine> engine(new Engine(std::move(file), std::move(model), options));
+  QUERN_CHECK(engine->allocate());
+  return engine;
+}
+
+Status Engine::allocate() {
+  const uint32_t per_sequence =
+      (options_.context + kernels::kBlockPositions - 1) / kernels::kBlockPositions;
+  // One more: a fork that writes first copies the block it shares.
+  const uint32_t blocks = options_.sequences * per_sequence + 1;
+  QUERN_TRY(std::unique_ptr<kernels::Cache> cache,
+            backend_->make_cache(model_.program, options_.cache, blocks));
+  pool_ = std::make_unique<BlockPool>(std::move(cache), blocks);
+  QUERN_TRY(executable_, backend_->compile(model_.program, model_.weights, pool_->cache(),
+                                           {.rows = options_.batch_rows,
+                                            .logit_rows = options_.logit_rows,
+                                            .positions = options_.context}));
+  return {};
+}
+
+Result<std::span<const float>> Engine::step(std::span<const Row> rows, const CancelToken& cancel) {
+  assert(!rows.empty() && rows.size() <= options_.batch_rows);
+  Gathered gathered(rows);
+  assert(gathered.logit_rows.size() <= options_.logit_rows);
+  for (const int32_t token : gathered.tokens) {
+    if (token < 0 || static_cast<uint32_t>(token) >= vocabulary()) {
+      return bad_input("token-range", fmt::format("token id {} is not in the vocabulary of {} tokens",
+                                                  token, vocabulary()));
+    }
+  }
+  for (const auto& [sequence, count] : gathered.growth) {
+    if (sequence->length() + count > options_.context) {
+      return bad_input("context-full",
+                       fmt::format("{} tokens do not fit into the context of {} positions",
+                                   sequence->length() + count, options_.context));
+    }
+    QUERN_CHECK(sequence->reserve(count));
+    gathered.block_tables.push_back(sequence->blocks());
+  }
+  QUERN_TRY(const std::span<const float> logits,
+            executable_->run({.tokens = gathered.tokens,
+                              .positions = gathered.positions,
+                              .sequences = gathered.sequences,
+                              .block_tables = gathered.block_tables,
+                              .logit_rows = gathered.logit_rows},
+                             cancel));
+  for (const auto& [sequence, count] : gathered.growth) sequence->advance(count);
+  return logits;
+}
+
+}  // namespace quern::engine

@@ -1,0 +1,71 @@
+// Engine: one loaded model, ready to compute batches of rows for any number of sequences.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "engine/model.h"
+#include "engine/sequence.h"
+#include "gguf/file.h"
+#include "kernels/backend.h"
+
+namespace quern::engine {
+
+// Set from another thread or a signal handler to stop a running step.
+using CancelToken = std::atomic<bool>;
+
+struct EngineOptions {
+  // Positions per sequence when neither the user nor a smaller model says otherwise.
+  static constexpr uint32_t kDefaultContext = 8192;
+
+  size_t threads = 0;          // 0: all processors
+  uint32_t context = 0;        // positions per sequence; 0: the model's, at most kDefaultContext
+  kernels::CacheType cache = kernels::CacheType::kF16;
+  uint32_t batch_rows = 512;   // rows computed in one step
+  uint32_t logit_rows = 1;     // rows of a step that can return logits
+  uint32_t sequences = 1;      // full-length sequences that the cache has room for
+};
+
+// One token to compute, as the next position of its sequence.
+struct Row {
+  Sequence* sequence;
+  int32_t token;
+  bool logits;  // whether its logits are wanted
+};
+
+class Engine {
+ public:
+  // Takes the file; it stays mapped as long as the engine lives. Errors: those of read_model,
+  // "out-of-memory".
+  static Result<std::unique_ptr<Engine>> load(gguf::File file, const EngineOptions& options);
+
+  const gguf::File& file() const { return file_; }
+  const Model& model() const { return model_; }
+  const EngineOptions& options() const { return options_; }  // with defaults resolved
+  uint32_t context() const { return options_.context; }
+  uint32_t vocabulary() const { return model_.config.vocabulary; }
+
+  Sequence new_sequence() { return Sequence(*pool_); }
+
+  // Computes all rows (at most batch_rows; rows of a sequence in order, next to each other) and
+  // appends them to their sequences. Returns logits [rows that want them][vocabulary], valid until
+  // the next step. On an error no sequence has grown. Errors: "token-range", "context-full",
+  // "cache-full", "cancelled".
+  Result<std::span<const float>> step(std::span<const Row> rows, const CancelToken& cancel);
+
+ private:
+  Engine(gguf::File file, Model model, const EngineOptions& options);
+  Status allocate();
+
+  gguf::File file_;
+  Model model_;
+  EngineOptions options_;
+  std::unique_ptr<kernels::Backend> backend_;
+  std::unique_ptr<BlockPool> pool_;
+  std::unique_ptr<kernels::Executable> executable_;
+};
+
+}  // namespace quern::engine
