@@ -39,7 +39,8 @@ using Result = tl::expected<T, Error>;
 using Status = Result<void>;
 
 inline tl::unexpected<Error> fail(ErrorKind kind, std::string code, std::string message) {
-  return tl::unexpected<Error>(Error{kind, std::move(code), std::move(message), {}, {}, {}, {}, {}});
+  return tl::unexpected<Error>(
+      Error{kind, std::move(code), std::move(message), {}, {}, {}, {}, {}});
 }
 inline tl::unexpected<Error> bad_input(std::string code, std::string message) {
   return fail(ErrorKind::kBadInput, std::move(code), std::move(message));
@@ -55,12 +56,12 @@ std::string escape(std::string_view text, size_t limit = 64);
 //   QUERN_TRY(auto file, gguf::File::open(path));
 #define QUERN_TRY(declaration, expression) \
   QUERN_TRY_IMPL(QUERN_CONCAT(quern_result_, __LINE__), declaration, expression)
-#define QUERN_CHECK(expression) \
+#define QUERN_CHECK(expression)                        \
   if (auto quern_status = (expression); !quern_status) \
   return tl::unexpected(std::move(quern_status.error()))
 #define QUERN_CONCAT_IMPL(a, b) a##b
 #define QUERN_CONCAT(a, b) QUERN_CONCAT_IMPL(a, b)
-#define QUERN_TRY_IMPL(result, declaration, expression)               \
-  auto result = (expression);                                         \
+#define QUERN_TRY_IMPL(result, declaration, expression)          \
+  auto result = (expression);                                    \
   if (!result) return tl::unexpected(std::move(result.error())); \
   declaration = std::move(*result)

@@ -7,6 +7,8 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_map>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -31,8 +33,8 @@ class Writer {
   // Copies an entry of another file unchanged.
   void copy(const MetadataEntry& entry);
 
-  // `shape` innermost first, 1 to 4 dimensions. The data is asked for when the file is written: `fill`
-  // gets exactly the tensor's bytes, once, in the order of the calls to add_tensor.
+  // `shape` innermost first, 1 to 4 dimensions. The data is asked for when the file is written:
+  // `fill` gets exactly the tensor's bytes, once, in the order of the calls to add_tensor.
   void add_tensor(std::string name, Format format, std::vector<uint64_t> shape,
                   std::function<Status(std::span<std::byte>)> fill);
   void add_tensor(std::string name, Format format, std::vector<uint64_t> shape,
@@ -51,10 +53,14 @@ class Writer {
     uint64_t size;
     std::function<Status(std::span<std::byte>)> fill;
   };
+  using Sink = std::function<Status(std::span<const std::byte>)>;
+  void put(std::string key, std::vector<std::byte> typed_value);
   std::vector<std::byte> header() const;
+  Status emit(const Sink& sink) const;  // the file, front to back
 
   uint32_t alignment_;
-  std::vector<std::pair<std::string, std::vector<std::byte>>> entries_;  // key, type + payload
+  std::vector<std::pair<std::string, std::vector<std::byte>>> entries_;  // key, type + value
+  std::unordered_map<std::string, size_t> positions_;                    // of keys in entries_
   std::vector<Tensor> tensors_;
 };
 

@@ -1,0 +1,55 @@
+// What gguf/ asks of the operating system: read-only file contents and safely replaced files.
+// One implementation per system: os_file_SYSTEM.cpp.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+
+#include "gguf/file.h"
+#include "gguf/result.h"
+
+namespace quern::gguf {
+
+// The contents of a file, read-only, for as long as the object lives; or a view of memory that
+// belongs to the caller.
+class Contents {
+ public:
+  // Errors: "open", "not-regular"; "read", "map", "lock" when the system refuses later.
+  static Result<Contents> open(const std::string& path, const OpenOptions& options);
+  static Contents view(std::span<const std::byte> bytes) { return Contents(bytes, false); }
+
+  Contents(Contents&& other) noexcept;
+  Contents& operator=(Contents&& other) noexcept;
+  ~Contents();
+
+  std::span<const std::byte> bytes() const { return bytes_; }
+
+ private:
+  Contents(std::span<const std::byte> bytes, bool owned) : bytes_(bytes), owned_(owned) {}
+
+  std::span<const std::byte> bytes_;
+  bool owned_;
+};
+
+// A file that appears under its name only when complete: written beside the target, synced, then
+// renamed by commit(). Destroyed without commit, it leaves nothing behind. Errors: "write".
+class ReplacedFile {
+ public:
+  static Result<ReplacedFile> create(const std::string& target);
+  ReplacedFile(ReplacedFile&& other) noexcept;
+  ReplacedFile& operator=(ReplacedFile&&) = delete;
+  ~ReplacedFile();
+
+  Status write(std::span<const std::byte> bytes);
+  Status commit();
+
+ private:
+  ReplacedFile(int descriptor, std::string target, std::string temporary);
+
+  int descriptor_;
+  std::string target_;
+  std::string temporary_;
+};
+
+}  // namespace quern::gguf

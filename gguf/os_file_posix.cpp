@@ -1,0 +1,160 @@
+// os_file.h for POSIX systems.
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <filesystem>
+#include <system_error>
+#include <utility>
+
+#include "gguf/os_file.h"
+
+namespace quern::gguf {
+namespace {
+
+// Closes a descriptor at the end of a scope.
+struct Descriptor {
+  int value;
+  explicit Descriptor(int fd) : value(fd) {}
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  ~Descriptor() {
+    if (value >= 0) ::close(value);
+  }
+};
+
+tl::unexpected<Error> system_error(ErrorKind kind, const char* code, const std::string& path,
+                                   std::string what, int error = errno) {
+  Error result{kind, code, std::move(what), path, {}, {}, {}, {}};
+  result.message += ": " + std::generic_category().message(error);
+  result.found = std::generic_category().message(error);
+  return tl::unexpected(std::move(result));
+}
+
+// Fills `target` from the start of the file; an error if the file is shorter.
+Status read_all(int descriptor, std::byte* target, size_t size, const std::string& path) {
+  size_t done = 0;
+  while (done < size) {
+    const ssize_t n = ::pread(descriptor, target + done, size - done, static_cast<off_t>(done));
+    if (n > 0) {
+      done += static_cast<size_t>(n);
+    } else if (n == 0) {
+      return system_error(ErrorKind::kFailure, "read", path, "the file shrank while it was read",
+                          EIO);
+    } else if (errno != EINTR) {
+      return system_error(ErrorKind::kFailure, "read", path, "cannot read");
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<Contents> Contents::open(const std::string& path, const OpenOptions& options) {
+  // O_NONBLOCK: opening a pipe must report "not a regular file" instead of waiting for a writer.
+  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+  struct stat status;
+  if (file.value < 0 || ::fstat(file.value, &status) != 0) {
+    return system_error(ErrorKind::kBadInput, "open", path, "cannot open");
+  }
+  if (!S_ISREG(status.st_mode)) {
+    Error error{ErrorKind::kBadInput, "not-regular", "not a regular file", path, {}, {}, {}, {}};
+    return tl::unexpected(std::move(error));
+  }
+  const size_t size = static_cast<size_t>(status.st_size);
+  if (size == 0) return Contents({}, false);
+
+  const bool copy = options.access == OpenOptions::Access::kRead;
+  void* address =
+      copy ? ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+           : ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.value, 0);
+  if (address == MAP_FAILED) {
+    return system_error(ErrorKind::kFailure, "map", path,
+                        "cannot get " + std::to_string(size) + " bytes of address space");
+  }
+  Contents contents({static_cast<const std::byte*>(address), size}, true);
+  if (copy) {
+    QUERN_CHECK(read_all(file.value, static_cast<std::byte*>(address), size, path));
+    ::mprotect(address, size, PROT_READ);  // a stray write should fault; failing to is harmless
+  }
+  if (options.access == OpenOptions::Access::kMapLocked && ::mlock(address, size) != 0) {
+    return system_error(ErrorKind::kFailure, "lock", path,
+                        "cannot lock " + std::to_string(size) +
+                            " bytes in memory (raise the limit with ulimit -l, or do not lock)");
+  }
+  if (options.prefetch) ::madvise(address, size, MADV_WILLNEED);  // a hint: errors do not matter
+  return contents;
+}
+
+Contents::Contents(Contents&& other) noexcept
+    : bytes_(std::exchange(other.bytes_, {})), owned_(std::exchange(other.owned_, false)) {}
+
+Contents& Contents::operator=(Contents&& other) noexcept {
+  std::swap(bytes_, other.bytes_);
+  std::swap(owned_, other.owned_);
+  return *this;
+}
+
+Contents::~Contents() {
+  if (owned_) ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
+}
+
+Result<ReplacedFile> ReplacedFile::create(const std::string& target) {
+  struct stat status;
+  if (::stat(target.c_str(), &status) == 0 && !S_ISREG(status.st_mode)) {
+    return system_error(ErrorKind::kBadInput, "write", target, "cannot write: not a regular file",
+                        EINVAL);
+  }
+  // O_EXCL: never follow a link or reuse a file that someone else put there.
+  for (int attempt = 0; attempt < 100; ++attempt) {
+    std::string temporary =
+        target + ".partial-" + std::to_string(::getpid()) + "-" + std::to_string(attempt);
+    const int descriptor = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (descriptor >= 0) return ReplacedFile(descriptor, target, std::move(temporary));
+    if (errno != EEXIST) break;
+  }
+  return system_error(ErrorKind::kFailure, "write", target, "cannot create");
+}
+
+ReplacedFile::ReplacedFile(int descriptor, std::string target, std::string temporary)
+    : descriptor_(descriptor), target_(std::move(target)), temporary_(std::move(temporary)) {}
+
+ReplacedFile::ReplacedFile(ReplacedFile&& other) noexcept
+    : descriptor_(std::exchange(other.descriptor_, -1)),
+      target_(std::move(other.target_)),
+      temporary_(std::exchange(other.temporary_, {})) {}
+
+ReplacedFile::~ReplacedFile() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+  if (!temporary_.empty()) ::unlink(temporary_.c_str());
+}
+
+Status ReplacedFile::write(std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t n = ::write(descriptor_, bytes.data(), bytes.size());
+    if (n >= 0) {
+      bytes = bytes.subspan(static_cast<size_t>(n));
+    } else if (errno != EINTR) {
+      return system_error(ErrorKind::kFailure, "write", target_, "cannot write");
+    }
+  }
+  return {};
+}
+
+Status ReplacedFile::commit() {
+  if (::fsync(descriptor_) != 0 || ::close(std::exchange(descriptor_, -1)) != 0 ||
+      ::rename(temporary_.c_str(), target_.c_str()) != 0) {
+    return system_error(ErrorKind::kFailure, "write", target_, "cannot write");
+  }
+  temporary_.clear();
+  // The new name is safe only when the folder is on disk too; some file systems cannot do that.
+  const std::string folder = std::filesystem::path(target_).parent_path().string();
+  const Descriptor directory(
+      ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (directory.value >= 0) ::fsync(directory.value);
+  return {};
+}
+
+}  // namespace quern::gguf
