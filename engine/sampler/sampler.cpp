@@ -1,0 +1,116 @@
+#include "engine/sampler/sampler.h"
+
+#include <algorithm>
+#include <cassert>
+#include <cmath>
+#include <limits>
+#include <numbers>
+#include <utility>
+
+#include "engine/sampler/penalties.h"
+
+namespace quern::engine {
+namespace {
+
+void apply_bias(std::span<float> logits, const std::map<int32_t, float>& bias) {
+  for (const auto& [id, value] : bias) {
+    if (static_cast<size_t>(id) < logits.size()) logits[static_cast<size_t>(id)] += value;
+  }
+}
+
+// Index of the largest logit, the first of equal ones; -1 if every one is NaN or -inf.
+int32_t argmax(std::span<const float> logits) {
+  int32_t best = -1;
+  float largest = -std::numeric_limits<float>::infinity();
+  for (size_t i = 0; i < logits.size(); ++i) {
+    if (logits[i] > largest) {
+      largest = logits[i];
+      best = static_cast<int32_t>(i);
+    }
+  }
+  return best;
+}
+
+// All tokens that can be drawn, in ascending order of ids.
+void collect(std::span<const float> logits, Candidates& candidates) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  candidates.clear();
+  for (size_t i = 0; i < logits.size(); ++i) {
+    if (std::isnan(logits[i]) || logits[i] == -kInfinity) continue;
+    const float finite = std::min(logits[i], std::numeric_limits<float>::max());
+    candidates.push_back({static_cast<int32_t>(i), finite, 0});
+  }
+}
+
+tl::unexpected<Error> no_candidate() {
+  return fail(ErrorKind::kFailure, "no-candidate",
+              "no token can be drawn: every logit is NaN or -inf (a damaged model, or all tokens "
+              "banned by logit_bias)");
+}
+
+}  // namespace
+
+Sampler::Sampler(SamplerOptions options)
+    : options_(std::move(options)),
+      random_(options_.seed),
+      surprise_limit_(2.0 * options_.mirostat_tau) {
+  assert(validate(options_));
+}
+
+void Sampler::reset() {
+  random_ = Random(options_.seed);
+  surprise_limit_ = 2.0 * options_.mirostat_tau;
+}
+
+Status Sampler::set_options(SamplerOptions options) {
+  QUERN_CHECK(validate(options));
+  const bool restart = options.seed != options_.seed;
+  if (options.mirostat_tau != options_.mirostat_tau) surprise_limit_ = 2.0 * options.mirostat_tau;
+  options_ = std::move(options);
+  if (restart) reset();
+  return {};
+}
+
+Result<int32_t> Sampler::sample(std::span<const float> logits, std::span<const int32_t> history) {
+  const SamplerOptions& o = options_;
+  logits_.assign(logits.begin(), logits.end());
+  apply_bias(logits_, o.logit_bias);
+  apply_penalties(logits_, history, o);
+  if (o.dry_multiplier > 0) apply_dry(logits_, history, o);
+  if (o.temperature == 0) {
+    const int32_t best = argmax(logits_);
+    if (best < 0) return no_candidate();
+    return best;
+  }
+  collect(logits_, candidates_);
+  if (candidates_.empty()) return no_candidate();
+  if (o.mirostat == 2) return draw_mirostat();
+  truncate();
+  scale_temperature(candidates_, o.temperature);
+  softmax(candidates_);
+  return draw(candidates_, random_).id;
+}
+
+void Sampler::truncate() {
+  const SamplerOptions& o = options_;
+  if (o.top_k > 0) top_k(candidates_, o.top_k);
+  if (o.typical_p < 1) typical(candidates_, o.typical_p);
+  if (o.top_p < 1) top_p(candidates_, o.top_p);
+  if (o.min_p > 0) min_p(candidates_, o.min_p);
+  if (o.xtc_probability > 0) {
+    exclude_top_choices(candidates_, o.xtc_probability, o.xtc_threshold, random_);
+  }
+}
+
+// Mirostat 2.0 (Basu et al., 2020, algorithm 2): after each draw the limit moves against the
+// difference between the surprise seen, -log2 p before the truncation, and the one aimed at.
+int32_t Sampler::draw_mirostat() {
+  scale_temperature(candidates_, options_.temperature);
+  limit_surprise(candidates_, surprise_limit_);
+  const Candidate& drawn = draw(candidates_, random_);
+  const double surprise = -portable_log(drawn.probability) / std::numbers::ln2;
+  surprise_limit_ -= options_.mirostat_eta * (surprise - options_.mirostat_tau);
+  return drawn.id;
+}
+
+}  // namespace quern::engine
