@@ -1,0 +1,148 @@
+// Whole models against a float64 forward pass made by an independent implementation.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+#include "engine/engine.h"
+#include "tests/golden_path.h"
+
+namespace quern::engine {
+namespace {
+
+std::vector<float> floats(const gguf::TensorView& tensor) {
+  std::vector<float> values(tensor.elements());
+  std::memcpy(values.data(), tensor.bytes.data(), tensor.bytes.size());
+  return values;
+}
+
+struct Golden {
+  std::vector<int32_t> tokens;
+  std::vector<float> exact;  // [tokens][vocabulary]
+};
+
+Golden load_golden(const std::string& name) {
+  const auto file = gguf::File::open(test::own_golden("models/" + name + ".logits.gguf"));
+  EXPECT_TRUE(file) << file.error().to_string();
+  const gguf::NumberTensorView* tokens = file->find_number_tensor("tokens");
+  Golden golden{std::vector<int32_t>(tokens->elements()), floats(*file->find_tensor("exact"))};
+  std::memcpy(golden.tokens.data(), tokens->bytes.data(), tokens->bytes.size());
+  return golden;
+}
+
+std::unique_ptr<Engine> load_model(const std::string& name, const EngineOptions& options) {
+  auto file = gguf::File::open(test::own_golden("models/" + name + ".gguf"));
+  EXPECT_TRUE(file) << file.error().to_string();
+  auto engine = Engine::load(std::move(*file), options);
+  EXPECT_TRUE(engine) << engine.error().to_string();
+  return std::move(*engine);
+}
+
+// Logits of tokens [sequence.length(), end), `chunk` tokens at a time.
+std::vector<float> run(Engine& engine, Sequence& sequence, const std::vector<int32_t>& tokens,
+                       size_t chunk) {
+  std::vector<float> all;
+  const CancelToken never{false};
+  while (sequence.length() < tokens.size()) {
+    std::vector<Row> rows;
+    for (size_t i = sequence.length(); i < tokens.size() && rows.size() < chunk; ++i) {
+      rows.push_back({&sequence, tokens[i], true});
+    }
+    const auto logits = engine.step(rows, never);
+    EXPECT_TRUE(logits) << logits.error().to_string();
+    all.insert(all.end(), logits->begin(), logits->end());
+  }
+  return all;
+}
+
+void expect_close(const std::vector<float>& found, const std::vector<float>& exact) {
+  ASSERT_EQ(found.size(), exact.size());
+  double largest = 0, difference = 0;
+  for (size_t i = 0; i < exact.size(); ++i) {
+    ASSERT_FALSE(std::isnan(found[i]));
+    largest = std::max(largest, std::abs(static_cast<double>(exact[i])));
+    difference = std::max(difference, std::abs(static_cast<double>(found[i]) - exact[i]));
+  }
+  EXPECT_LE(difference, 2e-5 * largest) << "relative " << difference / largest;
+  ::testing::Test::RecordProperty("relative_difference", std::to_string(difference / largest));
+}
+
+class GoldenModel : public ::testing::TestWithParam<const char*> {
+ protected:
+  static EngineOptions options() {
+    return {.threads = 2, .context = 64, .cache = kernels::CacheType::kF32, .batch_rows = 64,
+            .logit_rows = 64, .sequences = 2};
+  }
+};
+
+TEST_P(GoldenModel, matchesTheExactForwardPass) {
+  const Golden golden = load_golden(GetParam());
+  for (const size_t chunk : {1, 7, 48}) {
+    const auto engine = load_model(GetParam(), options());
+    Sequence sequence = engine->new_sequence();
+    expect_close(run(*engine, sequence, golden.tokens, chunk), golden.exact);
+  }
+}
+
+TEST_P(GoldenModel, rewindAndForkContinueFromTheSamePast) {
+  const Golden golden = load_golden(GetParam());
+  const auto engine = load_model(GetParam(), options());
+  Sequence sequence = engine->new_sequence();
+  const std::vector<float> whole = run(*engine, sequence, golden.tokens, 48);
+  const auto tail = static_cast<ptrdiff_t>(whole.size() / golden.tokens.size() * 20);
+
+  sequence.rewind(static_cast<uint32_t>(golden.tokens.size() - 20));
+  Sequence fork = sequence.fork();
+  const std::vector<float> expected(whole.end() - tail, whole.end());
+  EXPECT_EQ(run(*engine, fork, golden.tokens, 7), expected);
+  EXPECT_EQ(run(*engine, sequence, golden.tokens, 20), expected);
+}
+
+TEST_P(GoldenModel, rowsOfSeveralSequencesDoNotMix) {
+  const Golden golden = load_golden(GetParam());
+  const auto engine = load_model(GetParam(), options());
+  Sequence alone = engine->new_sequence();
+  const std::vector<int32_t> start(golden.tokens.begin(), golden.tokens.begin() + 10);
+  const std::vector<float> expected = run(*engine, alone, start, 10);
+
+  alone.rewind(0);
+  Sequence other = engine->new_sequence();
+  std::vector<Row> rows;
+  for (size_t i = 0; i < 12; ++i) rows.push_back({&other, golden.tokens[20 + i], false});
+  for (const int32_t token : start) rows.push_back({&alone, token, true});
+  const CancelToken never{false};
+  const auto logits = engine->step(rows, never);
+  ASSERT_TRUE(logits);
+  EXPECT_EQ(std::vector<float>(logits->begin(), logits->end()), expected);
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, GoldenModel,
+                         ::testing::Values("llama", "llama3-rope", "llama-yarn",
+                                           "llama-linear-rope", "llama-moe", "qwen2", "qwen3"));
+
+TEST(Engine, refusesTokensOutsideTheVocabularyAndFullContexts) {
+  const auto engine = load_model("llama", {.threads = 1, .context = 4});
+  Sequence sequence = engine->new_sequence();
+  const CancelToken never{false};
+  const Row wrong{&sequence, 160, true};
+  EXPECT_EQ(engine->step({&wrong, 1}, never).error().code, "token-range");
+  const Row row{&sequence, 1, true};
+  for (int i = 0; i < 4; ++i) EXPECT_TRUE(engine->step({&row, 1}, never));
+  EXPECT_EQ(engine->step({&row, 1}, never).error().code, "context-full");
+  EXPECT_EQ(sequence.length(), 4u);
+}
+
+TEST(Engine, cancelLeavesTheSequenceAsItWas) {
+  const auto engine = load_model("llama", {.threads = 2, .context = 16});
+  Sequence sequence = engine->new_sequence();
+  const CancelToken cancelled{true};
+  const Row row{&sequence, 1, true};
+  const auto result = engine->step({&row, 1}, cancelled);
+  ASSERT_FALSE(result);
+  EXPECT_EQ(result.error().kind, ErrorKind::kCancelled);
+  EXPECT_EQ(sequence.length(), 0u);
+}
+
+}  // namespace
+}  // namespace quern::engine
