@@ -1,0 +1,63 @@
+#include "engine/session.h"
+
+#include <algorithm>
+#include <cassert>
+
+namespace quern::engine {
+
+Session::Session(Engine& engine, Sampler sampler, uint32_t real_tokens)
+    : engine_(&engine),
+      sequence_(engine.new_sequence()),
+      sampler_(std::move(sampler)),
+      real_tokens_(std::min(real_tokens, engine.vocabulary())) {}
+
+Session::Session(const Session& other, Sequence sequence)
+    : engine_(other.engine_),
+      sequence_(std::move(sequence)),
+      sampler_(other.sampler_),
+      real_tokens_(other.real_tokens_),
+      tokens_(other.tokens_),
+      logits_(other.logits_) {}
+
+Session Session::fork() const { return Session(*this, sequence_.fork()); }
+
+Status Session::prefill(std::span<const int32_t> tokens, const CancelToken& cancel) {
+  tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
+  Status status = advance(cancel);
+  if (!status) tokens_.resize(sequence_.length());
+  return status;
+}
+
+Result<int32_t> Session::decode(const CancelToken& cancel) {
+  assert(!tokens_.empty());
+  QUERN_CHECK(advance(cancel));
+  QUERN_TRY(const int32_t token,
+            sampler_.sample(std::span(logits_).first(real_tokens_), tokens_));
+  tokens_.push_back(token);
+  return token;
+}
+
+void Session::rewind(size_t length) {
+  assert(length <= tokens_.size());
+  tokens_.resize(length);
+  // One position less than there are tokens: the last token is computed again for its logits.
+  const auto keep = static_cast<uint32_t>(length > 0 ? length - 1 : 0);
+  sequence_.rewind(std::min(sequence_.length(), keep));
+}
+
+Status Session::advance(const CancelToken& cancel) {
+  const size_t chunk = engine_->options().batch_rows;
+  while (sequence_.length() < tokens_.size()) {
+    const size_t first = sequence_.length();
+    const size_t count = std::min(chunk, tokens_.size() - first);
+    std::vector<Row> rows;
+    for (size_t i = first; i < first + count; ++i) {
+      rows.push_back({&sequence_, tokens_[i], i + 1 == tokens_.size()});
+    }
+    QUERN_TRY(const std::span<const float> logits, engine_->step(rows, cancel));
+    logits_.assign(logits.begin(), logits.end());
+  }
+  return {};
+}
+
+}  // namespace quern::engine

@@ -1,0 +1,50 @@
+// Session: one conversation with a model: its tokens, their place in the cache, and the sampler.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "engine/engine.h"
+#include "engine/sampler/sampler.h"
+
+namespace quern::engine {
+
+class Session {
+ public:
+  // `real_tokens`: ids from here on are padding of the output matrix and never drawn.
+  Session(Engine& engine, Sampler sampler, uint32_t real_tokens);
+
+  // Appends tokens and computes them, chunk by chunk. When it is cancelled, or the context is too
+  // small, the tokens that were not computed are dropped again. Errors: those of Engine::step.
+  Status prefill(std::span<const int32_t> tokens, const CancelToken& cancel);
+
+  // Draws the next token and appends it; it is computed when the one after it is needed. There must
+  // be at least one token. Errors: those of Engine::step and Sampler::sample.
+  Result<int32_t> decode(const CancelToken& cancel);
+
+  // All tokens, prompt and answers.
+  std::span<const int32_t> tokens() const { return tokens_; }
+  uint32_t context() const { return engine_->context(); }
+
+  // Forgets the tokens from `length` on, as if they had never been there.
+  void rewind(size_t length);
+  // An independent session with the same past; shares its cache until one of them goes on.
+  Session fork() const;
+
+  Sampler& sampler() { return sampler_; }
+
+ private:
+  Session(const Session& other, Sequence sequence);
+  // Computes all tokens that are not in the cache yet; the last one's logits go to logits_.
+  Status advance(const CancelToken& cancel);
+
+  Engine* engine_;
+  Sequence sequence_;
+  Sampler sampler_;
+  uint32_t real_tokens_;
+  std::vector<int32_t> tokens_;
+  std::vector<float> logits_;  // [vocabulary] after the last token; valid if all are in the cache
+};
+
+}  // namespace quern::engine
