@@ -1,0 +1,39 @@
+# The front door. `make run` and `make test` are all that a newcomer needs; CMake does the work.
+# JOBS defaults to the number of processors.
+JOBS ?= $(shell nproc)
+PRESETS := release debug asan tsan
+
+.PHONY: run build test check packages format tidy $(addprefix test-,$(PRESETS))
+
+run: build
+	./build/release/quern run
+
+build: packages
+	cmake --preset release
+	cmake --build --preset release -j $(JOBS)
+
+test: build
+	ctest --preset release -j $(JOBS)
+
+# The suite under AddressSanitizer + UBSan and under ThreadSanitizer, then format and tidy.
+check: test-asan test-tsan format-check tidy
+
+test-%: packages
+	cmake --preset $*
+	cmake --build --preset $* -j $(JOBS)
+	ctest --preset $* -j $(JOBS)
+
+# Installs what packages.txt names and the machine lacks; asks for root only then.
+packages:
+	@./tools/install-packages.sh packages.txt
+
+SOURCES = $(shell git ls-files '*.cpp' '*.h')
+
+format:
+	clang-format -i $(SOURCES)
+
+format-check:
+	clang-format --dry-run --Werror $(SOURCES)
+
+tidy: build
+	./tools/tidy.sh build/release
