@@ -3,6 +3,7 @@
 #include <cassert>
 #include <cstring>
 #include <memory>
+#include <type_traits>
 
 #include "gguf/checked.h"
 #include "gguf/os_file.h"
@@ -19,6 +20,7 @@ void append(Bytes& out, std::span<const std::byte> bytes) {
 }
 
 template <typename T>
+  requires std::is_arithmetic_v<T> || std::is_enum_v<T>
 void append(Bytes& out, T value) {
   append(out, std::as_bytes(std::span(&value, 1)));
 }

@@ -1,0 +1,102 @@
+// The same tokens give the same logits to the bit, however the work is divided.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <bit>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <random>
+#include <sstream>
+
+#include "engine/engine.h"
+#include "engine/tokenizer/tokenizer.h"
+#include "tests/golden_path.h"
+#include "tests/synthetic_model.h"
+
+namespace quern::engine {
+namespace {
+
+using kernels::CacheType;
+
+constexpr CacheType kCacheTypes[] = {CacheType::kF32, CacheType::kF16, CacheType::kQ8_0};
+
+std::unique_ptr<Engine> load(const std::string& path, size_t tokens, size_t threads, uint32_t chunk,
+                             CacheType cache) {
+  auto file = gguf::File::open(path);
+  EXPECT_TRUE(file) << file.error().to_string();
+  auto engine = Engine::load(std::move(*file), {.threads = threads,
+                                                .context = static_cast<uint32_t>(tokens),
+                                                .cache = cache,
+                                                .batch_rows = chunk,
+                                                .logit_rows = chunk});
+  EXPECT_TRUE(engine) << engine.error().to_string();
+  return std::move(*engine);
+}
+
+// A digest of the bits of all logits: two runs agree only if every bit does.
+uint64_t digest(const std::string& path, const std::vector<int32_t>& tokens, size_t threads,
+                uint32_t chunk, CacheType cache) {
+  const auto engine = load(path, tokens.size(), threads, chunk, cache);
+  Sequence sequence = engine->new_sequence();
+  const CancelToken never{false};
+  uint64_t hash = 14695981039346656037u;  // FNV-1a
+  while (sequence.length() < tokens.size()) {
+    std::vector<Row> rows;
+    for (size_t i = sequence.length(); i < tokens.size() && rows.size() < chunk; ++i) {
+      rows.push_back({&sequence, tokens[i], true});
+    }
+    const auto logits = engine->step(rows, never);
+    EXPECT_TRUE(logits) << logits.error().to_string();
+    for (const float value : *logits) {
+      EXPECT_TRUE(std::isfinite(value));
+      hash = (hash ^ std::bit_cast<uint32_t>(value)) * 1099511628211u;
+    }
+  }
+  return hash;
+}
+
+void expect_equal_for_every_split(const std::string& path, const std::vector<int32_t>& tokens) {
+  for (const CacheType cache : kCacheTypes) {
+    const uint64_t expected = digest(path, tokens, 1, 512, cache);
+    for (const size_t threads : {1, 2}) {
+      for (const uint32_t chunk : {1u, 7u, 64u, 512u}) {
+        EXPECT_EQ(digest(path, tokens, threads, chunk, cache), expected)
+            << "threads " << threads << ", chunk " << chunk << ", cache " << static_cast<int>(cache);
+      }
+    }
+  }
+}
+
+TEST(DeterminismSlow, bundledModelOnFourHundredTokensOfText) {
+  const std::string path =
+      std::string(QUERN_SOURCE_DIR) + "/models/quern-tiny-stories-Q4_K_M.gguf";
+  const auto file = gguf::File::open(path);
+  ASSERT_TRUE(file) << file.error().to_string();
+  const auto tokenizer = Tokenizer::from_file(*file);
+  ASSERT_TRUE(tokenizer) << tokenizer.error().to_string();
+  std::ostringstream text;
+  text << std::ifstream(test::own_golden("validation.txt")).rdbuf();
+  std::vector<int32_t> tokens = tokenizer->encode(text.str(), true, false);
+  ASSERT_GE(tokens.size(), 400u);
+  tokens.resize(400);
+  expect_equal_for_every_split(path, tokens);
+}
+
+// Crosses two borders between granules of 512 positions.
+TEST(DeterminismSlow, seededModelOnFifteenHundredTokens) {
+  const std::string path = std::filesystem::temp_directory_path() /
+                           ("quern-determinism-" + std::to_string(getpid()) + ".gguf");
+  constexpr uint32_t kSeed = 20;
+  const test::SyntheticShape shape;
+  const Status written = test::write_synthetic_q4_k_m(path, shape, kSeed);
+  ASSERT_TRUE(written) << written.error().to_string();
+  std::mt19937 random(kSeed);
+  std::vector<int32_t> tokens(1500);
+  for (int32_t& token : tokens) token = static_cast<int32_t>(random() % shape.vocabulary);
+  expect_equal_for_every_split(path, tokens);
+  std::filesystem::remove(path);
+}
+
+}  // namespace
+}  // namespace quern::engine
