@@ -20,10 +20,8 @@ void append(Bytes& out, std::span<const std::byte> bytes) {
 }
 
 template <typename T>
-  requires std::is_arithmetic_v<T> || std::is_enum_v<T>
-void append(Bytes& out, T value) {
-  append(out, std::as_bytes(std::span(&value, 1)));
-}
+requires std::is_arithmetic_v<T> || std::is_enum_v<T>
+void append(Bytes& out, T value) { append(out, std::as_bytes(std::span(&value, 1))); }
 
 void append_string(Bytes& out, std::string_view text) {
   append(out, uint64_t{text.size()});
