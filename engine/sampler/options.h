@@ -37,13 +37,13 @@ struct SamplerOptions {
   int32_t dry_allowed_length = 2;  // repetitions shorter than this many tokens are free
   int32_t dry_last_n = -1;         // tokens looked back; 0 = none, -1 = all
   // Token sequences that a repetition does not extend across (ends of lines, quotes, names).
-  std::set<std::vector<int32_t>> dry_breakers;
+  std::set<std::vector<int32_t>> dry_breakers = {};
 
   int32_t mirostat = 0;       // 0 = off; 2 = Mirostat 2.0 in place of the truncations
   float mirostat_tau = 5.0f;  // the surprise aimed at, in bits per token
   float mirostat_eta = 0.1f;  // learning rate of the surprise limit
 
-  std::map<int32_t, float> logit_bias;  // added to the logit of a token id; -inf bans it
+  std::map<int32_t, float> logit_bias = {};  // added to the logit of a token id; -inf bans it
   uint64_t seed = 0;                    // equal seeds give equal draws
 };
 
