@@ -4,6 +4,10 @@
 
 #include <algorithm>
 #include <cassert>
+#include <optional>
+#include <thread>
+
+#include "gguf/validate.h"
 
 namespace quern::engine {
 namespace {
@@ -33,6 +37,32 @@ struct Gathered {
   }
 };
 
+// Looks at all weights, tensors spread over threads; the first corrupt one in file order is
+// reported.
+Status check_weights(const Model& model, size_t threads) {
+  std::vector<std::optional<uint64_t>> corrupt(model.weights.size());
+  std::atomic<size_t> next{0};
+  const auto work = [&] {
+    for (size_t i = next++; i < corrupt.size(); i = next++) {
+      corrupt[i] = gguf::find_corrupt_block(model.weights[i]);
+    }
+  };
+  {
+    std::vector<std::jthread> others;
+    for (size_t i = 1; i < threads; ++i) others.emplace_back(work);
+    work();
+  }
+  for (size_t i = 0; i < corrupt.size(); ++i) {
+    if (!corrupt[i]) continue;
+    return bad_input(
+        "weights-corrupt",
+        fmt::format("tensor {}: block {} has a scale that is NaN or infinite; the file is "
+                    "damaged",
+                    escape(model.weights[i].name), *corrupt[i]));
+  }
+  return {};
+}
+
 EngineOptions resolve(EngineOptions options, const Config& config) {
   if (options.context == 0) {
     options.context = std::min(config.context, EngineOptions::kDefaultContext);
@@ -52,6 +82,14 @@ Engine::Engine(gguf::File file, Model model, const EngineOptions& options)
 
 Result<std::unique_ptr<Engine>> Engine::load(gguf::File file, const EngineOptions& options) {
   QUERN_TRY(Model model, read_model(file));
+  if (options.check_weights) {
+    const size_t threads = std::max<size_t>(
+        1, options.threads ? options.threads : std::thread::hardware_concurrency());
+    if (Status status = check_weights(model, threads); !status) {
+      status.error().path = file.path();
+      return tl::unexpected(std::move(status.error()));
+    }
+  }
   std::unique_ptr<Engine> engine(new Engine(std::move(file), std::move(model), options));
   QUERN_CHECK(engine->allocate());
   return engine;
@@ -78,8 +116,9 @@ Result<std::span<const float>> Engine::step(std::span<const Row> rows, const Can
   assert(gathered.logit_rows.size() <= options_.logit_rows);
   for (const int32_t token : gathered.tokens) {
     if (token < 0 || static_cast<uint32_t>(token) >= vocabulary()) {
-      return bad_input("token-range", fmt::format("token id {} is not in the vocabulary of {} tokens",
-                                                  token, vocabulary()));
+      return bad_input(
+          "token-range",
+          fmt::format("token id {} is not in the vocabulary of {} tokens", token, vocabulary()));
     }
   }
   for (const auto& [sequence, count] : gathered.growth) {

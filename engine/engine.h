@@ -21,12 +21,13 @@ struct EngineOptions {
   // Positions per sequence when neither the user nor a smaller model says otherwise.
   static constexpr uint32_t kDefaultContext = 8192;
 
-  size_t threads = 0;          // 0: all processors
-  uint32_t context = 0;        // positions per sequence; 0: the model's, at most kDefaultContext
+  size_t threads = 0;    // 0: all processors
+  uint32_t context = 0;  // positions per sequence; 0: the model's, at most kDefaultContext
   kernels::CacheType cache = kernels::CacheType::kF16;
-  uint32_t batch_rows = 512;   // rows computed in one step
-  uint32_t logit_rows = 1;     // rows of a step that can return logits
-  uint32_t sequences = 1;      // full-length sequences that the cache has room for
+  uint32_t batch_rows = 512;  // rows computed in one step
+  uint32_t logit_rows = 1;    // rows of a step that can return logits
+  uint32_t sequences = 1;     // full-length sequences that the cache has room for
+  bool check_weights = true;  // look for NaN and infinite scales; reads the whole file once
 };
 
 // One token to compute, as the next position of its sequence.
@@ -39,7 +40,7 @@ struct Row {
 class Engine {
  public:
   // Takes the file; it stays mapped as long as the engine lives. Errors: those of read_model,
-  // "out-of-memory".
+  // "weights-corrupt", "out-of-memory".
   static Result<std::unique_ptr<Engine>> load(gguf::File file, const EngineOptions& options);
 
   const gguf::File& file() const { return file_; }

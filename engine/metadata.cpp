@@ -49,9 +49,8 @@ uint64_t Keys::integer(std::string_view suffix, Range range, std::optional<uint6
     return static_cast<uint64_t>(range.min);
   }
   const std::optional<uint64_t> number = value->as_u64();
-  return static_cast<uint64_t>(
-      checked(suffix, number ? std::optional<double>(static_cast<double>(*number)) : std::nullopt,
-              range));
+  return static_cast<uint64_t>(checked(
+      suffix, number ? std::optional<double>(static_cast<double>(*number)) : std::nullopt, range));
 }
 
 double Keys::real(std::string_view suffix, Range range, std::optional<double> fallback) {
@@ -66,7 +65,8 @@ std::string Keys::text(std::string_view suffix, std::string_view fallback) {
   const gguf::Value* value = file_.find(key(suffix));
   if (!value) return std::string(fallback);
   const std::optional<std::string_view> text = value->as_string();
-  if (!text) reject("key-type", suffix, fmt::format("key {} must be a string", escape(key(suffix))));
+  if (!text)
+    reject("key-type", suffix, fmt::format("key {} must be a string", escape(key(suffix))));
   return std::string(text.value_or(fallback));
 }
 
@@ -85,9 +85,9 @@ std::vector<uint64_t> Keys::per_layer(std::string_view suffix, size_t layers, Ra
   std::vector<uint64_t> values;
   for (size_t i = 0; i < layers; ++i) {
     const std::optional<uint64_t> number = value->u64_at(i);
-    values.push_back(static_cast<uint64_t>(checked(
-        suffix, number ? std::optional<double>(static_cast<double>(*number)) : std::nullopt,
-        range)));
+    values.push_back(static_cast<uint64_t>(
+        checked(suffix, number ? std::optional<double>(static_cast<double>(*number)) : std::nullopt,
+                range)));
   }
   return values;
 }

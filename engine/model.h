@@ -32,8 +32,9 @@ struct Model {
   std::vector<std::string> warnings;      // one sentence each
 };
 
-// Reads the model in `file`, which must outlive it. Every shape is checked against the configuration.
-// Errors: "arch-missing", "arch-unknown", "file-kind", "key-…", "tensor-missing", "tensor-shape".
+// Reads the model in `file`, which must outlive it. Every shape is checked against the
+// configuration. Errors: "arch-missing", "arch-unknown", "file-kind", "key-…", "tensor-missing",
+// "tensor-shape".
 Result<Model> read_model(const gguf::File& file);
 
 // Names of the supported architectures.

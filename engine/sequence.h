@@ -30,8 +30,8 @@ class BlockPool {
   std::vector<uint32_t> free_;
 };
 
-// Keys and values of positions [0, length). Forks share blocks; a shared block is copied when one of
-// its sequences writes to it. Must not outlive the pool.
+// Keys and values of positions [0, length). Forks share blocks; a shared block is copied when one
+// of its sequences writes to it. Must not outlive the pool.
 class Sequence {
  public:
   explicit Sequence(BlockPool& pool) : pool_(&pool) {}

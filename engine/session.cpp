@@ -31,8 +31,7 @@ Status Session::prefill(std::span<const int32_t> tokens, const CancelToken& canc
 Result<int32_t> Session::decode(const CancelToken& cancel) {
   assert(!tokens_.empty());
   QUERN_CHECK(advance(cancel));
-  QUERN_TRY(const int32_t token,
-            sampler_.sample(std::span(logits_).first(real_tokens_), tokens_));
+  QUERN_TRY(const int32_t token, sampler_.sample(std::span(logits_).first(real_tokens_), tokens_));
   tokens_.push_back(token);
   return token;
 }

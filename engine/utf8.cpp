@@ -17,11 +17,16 @@ bool valid_continuation(unsigned char lead, uint32_t index, unsigned char byte) 
   if ((byte & 0xC0) != 0x80) return false;
   if (index != 1) return true;
   switch (lead) {
-    case 0xE0: return byte >= 0xA0;
-    case 0xED: return byte < 0xA0;
-    case 0xF0: return byte >= 0x90;
-    case 0xF4: return byte < 0x90;
-    default: return true;
+    case 0xE0:
+      return byte >= 0xA0;
+    case 0xED:
+      return byte < 0xA0;
+    case 0xF0:
+      return byte >= 0x90;
+    case 0xF4:
+      return byte < 0x90;
+    default:
+      return true;
   }
 }
 

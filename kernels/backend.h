@@ -51,8 +51,10 @@ class Executable {
  public:
   virtual ~Executable() = default;
   // Logits, [logit rows][vocabulary], valid until the next run. When `cancel` becomes true the run
-  // ends early with ErrorKind::kCancelled; cache entries of the batch's positions are then undefined.
-  virtual Result<std::span<const float>> run(const Batch& batch, const std::atomic<bool>& cancel) = 0;
+  // ends early with ErrorKind::kCancelled; cache entries of the batch's positions are then
+  // undefined.
+  virtual Result<std::span<const float>> run(const Batch& batch,
+                                             const std::atomic<bool>& cancel) = 0;
 };
 
 class Backend {

@@ -16,8 +16,8 @@ using ValueId = uint32_t;   // index into Program::values
 using WeightId = uint32_t;  // index into Program::weights
 inline constexpr uint32_t kAbsent = UINT32_MAX;
 
-// Activations: f32 [rows][width], packed: an operation that writes narrower rows than `width` packs them
-// at their own width. Rows are those of the batch, or only those whose logits are wanted.
+// Activations: f32 [rows][width], packed: an operation that writes narrower rows than `width` packs
+// them at their own width. Rows are those of the batch, or only those whose logits are wanted.
 struct ValueInfo {
   enum class Rows { kBatch, kLogits };
   uint32_t width;
@@ -54,14 +54,15 @@ struct Embed {
 
 // out = weight · x (+ bias) (+ add); `add` may be `out`.
 struct Linear {
-  WeightId weight;         // [in, out]
-  WeightId bias = kAbsent;   // [out], F32
+  WeightId weight;          // [in, out]
+  WeightId bias = kAbsent;  // [out], F32
   ValueId out = kAbsent;
   ValueId add = kAbsent;
 };
 
-// Several matrices applied to one input that is normalized (and quantized) once. With an activation,
-// there are exactly two outputs, gate and up, and outputs[0].out = activation(gate) * up.
+// Several matrices applied to one input that is normalized (and quantized) once. With an
+// activation, there are exactly two outputs, gate and up, and outputs[0].out = activation(gate) *
+// up.
 struct Projection {
   ValueId in;
   Norm norm;
@@ -86,9 +87,10 @@ struct Heads {
   uint32_t value_width;  // values per value head
 };
 
-// Per head: optional norm, then rope, of q (in place) and k; then k and v join the cache of `layer`.
+// Per head: optional norm, then rope, of q (in place) and k; then k and v join the cache of
+// `layer`.
 struct CacheAppend {
-  ValueId q, k, v;  // [queries * key_width], [keys * key_width], [keys * value_width]
+  ValueId q, k, v;      // [queries * key_width], [keys * key_width], [keys * value_width]
   Norm q_norm, k_norm;  // [key_width]
   uint32_t rope;        // index into Program::ropes
   uint32_t layer;       // index into Program::layers
@@ -127,7 +129,7 @@ struct Program {
   std::vector<Rope> ropes;
   std::vector<Heads> layers;  // attention layers, each with a cache of its own
   std::vector<Op> ops;
-  ValueId logits = kAbsent;     // Rows::kLogits, [vocabulary]
+  ValueId logits = kAbsent;  // Rows::kLogits, [vocabulary]
 
   ValueId add_value(uint32_t width, ValueInfo::Rows rows = ValueInfo::Rows::kBatch) {
     values.push_back({width, rows});

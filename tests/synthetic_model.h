@@ -14,7 +14,8 @@
 namespace quern::test {
 
 struct SyntheticShape {
-  uint32_t layers = 2, embedding = 256, feed_forward = 512, heads = 8, kv_heads = 2, vocabulary = 96;
+  uint32_t layers = 2, embedding = 256, feed_forward = 512, heads = 8, kv_heads = 2,
+           vocabulary = 96;
   uint32_t context = 2048;
 };
 

@@ -11,8 +11,8 @@
 
 namespace quern::tools {
 
-// Each add_* function declares one subcommand with its options; when the user chose it, `run` is set
-// to what it does. The result decides the exit code: 0, 2 for bad input, 1 for failure.
+// Each add_* function declares one subcommand with its options; when the user chose it, `run` is
+// set to what it does. The result decides the exit code: 0, 2 for bad input, 1 for failure.
 using Run = std::function<Status()>;
 
 // --kv f32|f16|q8_0, shared by the commands that run a model.

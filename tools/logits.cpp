@@ -28,13 +28,13 @@ Status write_failed(const std::string& path) {
 
 Status print_logits(const LogitsOptions& options) {
   QUERN_TRY(gguf::File file, gguf::File::open(options.file));
-  QUERN_TRY(const std::unique_ptr<engine::Engine> engine,
-            engine::Engine::load(std::move(file),
-                                 {.threads = options.threads,
-                                  .context = static_cast<uint32_t>(options.ids.size()),
-                                  .cache = options.cache,
-                                  .batch_rows = options.chunk,
-                                  .logit_rows = options.chunk}));
+  QUERN_TRY(
+      const std::unique_ptr<engine::Engine> engine,
+      engine::Engine::load(std::move(file), {.threads = options.threads,
+                                             .context = static_cast<uint32_t>(options.ids.size()),
+                                             .cache = options.cache,
+                                             .batch_rows = options.chunk,
+                                             .logit_rows = options.chunk}));
   const std::unique_ptr<std::FILE, CloseFile> out(std::fopen(options.out.c_str(), "wb"));
   if (!out) return write_failed(options.out);
 
@@ -59,8 +59,9 @@ Status print_logits(const LogitsOptions& options) {
 void add_logits(CLI::App& app, Run& run) {
   auto options = std::make_shared<LogitsOptions>();
   CLI::App* command = app.add_subcommand("logits", "Write the logits of every given token");
-  command->footer("Example: quern logits model.gguf --ids 1,15043,3186 --out logits.f32\n"
-                  "The file holds little-endian float32, [tokens, vocabulary].");
+  command->footer(
+      "Example: quern logits model.gguf --ids 1,15043,3186 --out logits.f32\n"
+      "The file holds little-endian float32, [tokens, vocabulary].");
   command->add_option("FILE", options->file, "GGUF model")->required();
   command->add_option("--ids", options->ids, "token ids, separated by commas")
       ->required()

@@ -9,9 +9,12 @@ namespace {
 int exit_code(const Error& error) {
   switch (error.kind) {
     case ErrorKind::kBadInput:
-    case ErrorKind::kUnsupported: return 2;
-    case ErrorKind::kFailure: return 1;
-    case ErrorKind::kCancelled: return 130;
+    case ErrorKind::kUnsupported:
+      return 2;
+    case ErrorKind::kFailure:
+      return 1;
+    case ErrorKind::kCancelled:
+      return 130;
   }
   return 1;
 }

@@ -80,7 +80,9 @@ ModelBuilder::ModelBuilder(const gguf::File& file, Config config, kernels::Rope 
     : file_(file) {
   kernels::Program& program = model_.program;
   program.ropes.push_back(std::move(rope));
-  const auto value = [&](uint64_t width) { return program.add_value(static_cast<uint32_t>(width)); };
+  const auto value = [&](uint64_t width) {
+    return program.add_value(static_cast<uint32_t>(width));
+  };
   const uint64_t heads = largest(config.heads), kv_heads = largest(config.kv_heads);
   x_ = value(config.embedding);
   q_ = value(heads * config.key_length);
@@ -153,8 +155,8 @@ kernels::Norm ModelBuilder::norm(const std::string& stem, uint64_t width) {
 }
 
 void ModelBuilder::embed() {
-  // The embedding may have padding rows that the output matrix lacks, or the other way round: a token
-  // must have both.
+  // The embedding may have padding rows that the output matrix lacks, or the other way round: a
+  // token must have both.
   const kernels::WeightId table =
       bind("token_embd.weight", {config().embedding, config().vocabulary});
   model_.program.ops.push_back(kernels::Embed{table, x_});
@@ -165,7 +167,8 @@ void ModelBuilder::project_qkv(uint32_t layer, const kernels::Heads& heads) {
   const uint64_t q_out = uint64_t{heads.queries} * heads.key_width;
   const uint64_t k_out = uint64_t{heads.keys} * heads.key_width;
   const uint64_t v_out = uint64_t{heads.keys} * heads.value_width;
-  kernels::Projection projection{.in = x_, .norm = norm(layer_name(layer, "attn_norm"), in), .outputs = {}};
+  kernels::Projection projection{
+      .in = x_, .norm = norm(layer_name(layer, "attn_norm"), in), .outputs = {}};
   if (const std::string fused = layer_name(layer, "attn_qkv"); has(fused + ".weight")) {
     const kernels::Linear all = linear(fused, in, q_out + k_out + v_out, q_);
     const auto part = [&](uint64_t first, uint64_t count, kernels::ValueId to) {
@@ -193,15 +196,16 @@ void ModelBuilder::attention(uint32_t layer, const AttentionOptions& options) {
   program.layers.push_back(heads);
   project_qkv(layer, heads);
 
-  kernels::CacheAppend append{.q = q_, .k = k_, .v = v_, .q_norm = {}, .k_norm = {}, .rope = 0, .layer = layer};
+  kernels::CacheAppend append{
+      .q = q_, .k = k_, .v = v_, .q_norm = {}, .k_norm = {}, .rope = 0, .layer = layer};
   if (options.qk_norm) {
     append.q_norm = norm(layer_name(layer, "attn_q_norm"), heads.key_width);
     append.k_norm = norm(layer_name(layer, "attn_k_norm"), heads.key_width);
   }
   program.ops.push_back(append);
 
-  const float scale = options.scale != 0 ? options.scale
-                                         : 1.0f / std::sqrt(static_cast<float>(heads.key_width));
+  const float scale =
+      options.scale != 0 ? options.scale : 1.0f / std::sqrt(static_cast<float>(heads.key_width));
   program.ops.push_back(
       kernels::Attention{.q = q_, .out = attended_, .layer = layer, .scale = scale});
 
@@ -227,16 +231,16 @@ void ModelBuilder::feed_forward(uint32_t layer) {
 void ModelBuilder::experts(uint32_t layer) {
   const uint64_t in = config().embedding, width = config().feed_forward[layer];
   const uint64_t count = config().experts;
-  model_.program.ops.push_back(kernels::Experts{
-      .in = x_,
-      .norm = norm(layer_name(layer, "ffn_norm"), in),
-      .router = bind(layer_name(layer, "ffn_gate_inp.weight"), {in, count}),
-      .gate = bind(layer_name(layer, "ffn_gate_exps.weight"), {in, width, count}),
-      .up = bind(layer_name(layer, "ffn_up_exps.weight"), {in, width, count}),
-      .down = bind(layer_name(layer, "ffn_down_exps.weight"), {width, in, count}),
-      .used = config().experts_used,
-      .out = x_,
-      .add = x_});
+  model_.program.ops.push_back(
+      kernels::Experts{.in = x_,
+                       .norm = norm(layer_name(layer, "ffn_norm"), in),
+                       .router = bind(layer_name(layer, "ffn_gate_inp.weight"), {in, count}),
+                       .gate = bind(layer_name(layer, "ffn_gate_exps.weight"), {in, width, count}),
+                       .up = bind(layer_name(layer, "ffn_up_exps.weight"), {in, width, count}),
+                       .down = bind(layer_name(layer, "ffn_down_exps.weight"), {width, in, count}),
+                       .used = config().experts_used,
+                       .out = x_,
+                       .add = x_});
 }
 
 void ModelBuilder::output() {
@@ -248,8 +252,8 @@ void ModelBuilder::output() {
       .weight = bind(tied ? "token_embd.weight" : "output.weight", {width, config().vocabulary}),
       .bias = bind_if_present("output.bias", {config().vocabulary}),
       .out = program.logits};
-  program.ops.push_back(kernels::Projection{
-      .in = gathered_, .norm = norm("output_norm", width), .outputs = {head}});
+  program.ops.push_back(
+      kernels::Projection{.in = gathered_, .norm = norm("output_norm", width), .outputs = {head}});
 }
 
 Result<Model> ModelBuilder::finish() {

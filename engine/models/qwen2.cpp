@@ -1,5 +1,5 @@
-// Qwen2 and Qwen2.5 (Yang et al. 2024): Llama's graph with rope over halves and biases on q, k and v,
-// which bind where the file has them.
+// Qwen2 and Qwen2.5 (Yang et al. 2024): Llama's graph with rope over halves and biases on q, k and
+// v, which bind where the file has them.
 #include "engine/models/builder.h"
 #include "engine/models/families.h"
 #include "engine/models/rope.h"

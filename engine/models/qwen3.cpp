@@ -1,5 +1,5 @@
-// Qwen3, dense (Yang et al. 2025): rope over halves, RMSNorm of every head of q and k, head width apart
-// from the embedding.
+// Qwen3, dense (Yang et al. 2025): rope over halves, RMSNorm of every head of q and k, head width
+// apart from the embedding.
 #include "engine/models/builder.h"
 #include "engine/models/families.h"
 #include "engine/models/rope.h"

@@ -18,9 +18,10 @@ Result<std::vector<double>> read_divisors(const gguf::File& file, size_t pairs) 
   const gguf::TensorView* tensor = file.find_tensor("rope_freqs.weight");
   if (!tensor) return divisors;
   if (tensor->format != gguf::Format::F32 || tensor->elements() != pairs) {
-    auto error = bad_input("tensor-shape",
-                           fmt::format("tensor \"rope_freqs.weight\": {} values of {}, expected {} of f32",
-                                       tensor->elements(), gguf::info(tensor->format).name, pairs));
+    auto error =
+        bad_input("tensor-shape",
+                  fmt::format("tensor \"rope_freqs.weight\": {} values of {}, expected {} of f32",
+                              tensor->elements(), gguf::info(tensor->format).name, pairs));
     error.value().path = file.path();
     return error;
   }
@@ -53,8 +54,8 @@ struct Yarn {
   }
 };
 
-// Net magnitude of YaRN: attention temperature by factor, relative to the one at k = 1 when the file
-// gives a log multiplier k.
+// Net magnitude of YaRN: attention temperature by factor, relative to the one at k = 1 when the
+// file gives a log multiplier k.
 double yarn_magnitude(double factor, double log_multiplier) {
   const auto scale = [&](double k) { return factor <= 1 ? 1 : 1 + 0.1 * k * std::log(factor); };
   return log_multiplier == 0 ? scale(1) : scale(1) / scale(log_multiplier);
@@ -67,8 +68,8 @@ Result<kernels::Rope> read_rope(const gguf::File& file, const Config& config,
   Keys keys(file, config.architecture);
   const double base = keys.real("rope.freq_base", {1e-3, 1e12}, 10000.0);
   const std::string type = keys.text("rope.scaling.type", "linear");
-  double factor = keys.real("rope.scaling.factor", kFactor,
-                            keys.real("rope.scale_linear", kFactor, 0.0));
+  double factor =
+      keys.real("rope.scaling.factor", kFactor, keys.real("rope.scale_linear", kFactor, 0.0));
   if (factor == 0 || type == "none") factor = 1;
   const bool yarn = type == "yarn";
   if (!yarn && type != "linear" && type != "none") {
@@ -81,8 +82,8 @@ Result<kernels::Rope> read_rope(const gguf::File& file, const Config& config,
       .extrapolation = keys.real("rope.scaling.yarn_ext_factor", {-1, 1e3}, yarn ? 1.0 : 0.0),
       .beta_fast = keys.real("rope.scaling.yarn_beta_fast", {1e-3, 1e6}, 32.0),
       .beta_slow = keys.real("rope.scaling.yarn_beta_slow", {1e-3, 1e6}, 1.0),
-      .original_context = static_cast<double>(keys.integer("rope.scaling.original_context_length",
-                                                           {1, 2147483647}, config.context)),
+      .original_context = static_cast<double>(
+          keys.integer("rope.scaling.original_context_length", {1, 2147483647}, config.context)),
       .base = base,
       .dimensions = config.rope_dimensions};
   const double attention_factor = keys.real("rope.scaling.attn_factor", {0, 1e3}, 1.0);
@@ -98,8 +99,8 @@ Result<kernels::Rope> read_rope(const gguf::File& file, const Config& config,
     const double share = yarn ? scaling.ramp(i) : 0;
     rope.frequencies.push_back(unscaled / factor * (1 - share) + unscaled * share);
   }
-  rope.magnitude = static_cast<float>(
-      attention_factor * (yarn ? yarn_magnitude(factor, log_multiplier) : 1));
+  rope.magnitude =
+      static_cast<float>(attention_factor * (yarn ? yarn_magnitude(factor, log_multiplier) : 1));
   return rope;
 }
 

@@ -1,8 +1,8 @@
 // Rope, cache append and attention.
 //
-// Attention is exact for any split of the work: each granule of 512 positions (aligned to 0) has its
-// own softmax, and granules are merged in ascending order, whether one thread walks over all granules
-// of a head or many threads take one each.
+// Attention is exact for any split of the work: each granule of 512 positions (aligned to 0) has
+// its own softmax, and granules are merged in ascending order, whether one thread walks over all
+// granules of a head or many threads take one each.
 #include <algorithm>
 #include <cmath>
 #include <vector>
@@ -34,18 +34,18 @@ void rotate(float* head, const Rope& rope, const float* turns) {
 struct Partial {
   float* data;
 
-  float& maximum() const { return data[0]; }      // largest score
-  float* sums() const { return data + 16; }       // Σ exp by position mod 16
-  float* values() const { return data + 32; }     // Σ exp * v, [value_stride]
+  float& maximum() const { return data[0]; }   // largest score
+  float* sums() const { return data + 16; }    // Σ exp by position mod 16
+  float* values() const { return data + 32; }  // Σ exp * v, [value_stride]
   static size_t floats(const TileLayout& layout) { return 32 + layout.value_stride; }
 };
 
 // Queries that share a key/value head and a sequence.
 struct Queries {
   size_t count = 0;
-  const float* q[kMaxQueries];     // [key_width]
-  uint32_t limit[kMaxQueries];     // positions that the query sees: [0, limit)
-  Partial partial[kMaxQueries];    // where a granule's result goes
+  const float* q[kMaxQueries];   // [key_width]
+  uint32_t limit[kMaxQueries];   // positions that the query sees: [0, limit)
+  Partial partial[kMaxQueries];  // where a granule's result goes
 };
 
 struct Granule {
@@ -236,8 +236,12 @@ class Layer {
 
   Granule granule(size_t row, size_t head, size_t part) const {
     const Batch& batch = *context_.batch;
-    return {context_.cache, batch.block_tables[batch.sequences[row]], op_.layer,
-            static_cast<uint32_t>(head), static_cast<uint32_t>(part * kGranulePositions), op_.scale};
+    return {context_.cache,
+            batch.block_tables[batch.sequences[row]],
+            op_.layer,
+            static_cast<uint32_t>(head),
+            static_cast<uint32_t>(part * kGranulePositions),
+            op_.scale};
   }
   float* weights(size_t worker) const { return reinterpret_cast<float*>(context_.scratch(worker)); }
   float* out(size_t row, size_t query) const {

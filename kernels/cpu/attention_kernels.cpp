@@ -43,7 +43,8 @@ HWY_INLINE void ScoreLanes(const TileLayout& layout, const std::byte* tile,
   const auto add_keys = [&](uint32_t begin, uint32_t end, hn::Vec<Floats>* chain) HWY_ATTR {
     for (uint32_t k = begin; k < end; ++k) {
       const auto key = Load<type>(tile, k * kTilePositions + lane);
-      for (size_t i = 0; i < n; ++i) chain[i] = hn::MulAdd(hn::Set(d, queries[i][k]), key, chain[i]);
+      for (size_t i = 0; i < n; ++i)
+        chain[i] = hn::MulAdd(hn::Set(d, queries[i][k]), key, chain[i]);
     }
   };
   if constexpr (type == CacheType::kQ8_0) {
@@ -51,8 +52,8 @@ HWY_INLINE void ScoreLanes(const TileLayout& layout, const std::byte* tile,
       hn::Vec<Floats> group[n];
       for (size_t i = 0; i < n; ++i) group[i] = hn::Zero(d);
       add_keys(k, std::min(layout.key_width, k + kScaleGroup), group);
-      const auto scale = Load<CacheType::kF16>(tile + layout.key_scales,
-                                               k / kScaleGroup * kTilePositions + lane);
+      const auto scale =
+          Load<CacheType::kF16>(tile + layout.key_scales, k / kScaleGroup * kTilePositions + lane);
       for (size_t i = 0; i < n; ++i) sum[i] = hn::MulAdd(group[i], scale, sum[i]);
     }
   } else {
@@ -122,9 +123,12 @@ void Values(const TileLayout& layout, const std::byte* tile, const float* weight
 void TileScores(const TileLayout& layout, const std::byte* tile, const float* const* queries,
                 size_t count, float* out, size_t stride) {
   switch (layout.type) {
-    case CacheType::kF32: return Scores<CacheType::kF32>(layout, tile, queries, count, out, stride);
-    case CacheType::kF16: return Scores<CacheType::kF16>(layout, tile, queries, count, out, stride);
-    case CacheType::kQ8_0: return Scores<CacheType::kQ8_0>(layout, tile, queries, count, out, stride);
+    case CacheType::kF32:
+      return Scores<CacheType::kF32>(layout, tile, queries, count, out, stride);
+    case CacheType::kF16:
+      return Scores<CacheType::kF16>(layout, tile, queries, count, out, stride);
+    case CacheType::kQ8_0:
+      return Scores<CacheType::kQ8_0>(layout, tile, queries, count, out, stride);
   }
 }
 

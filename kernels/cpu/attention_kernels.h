@@ -1,6 +1,6 @@
-// The two inner loops of attention, over one tile of 16 positions. Reads keys and values as the cache
-// stores them. One chain per output in a fixed order, so results do not depend on how many queries are
-// given together or on the instruction set (any with FMA).
+// The two inner loops of attention, over one tile of 16 positions. Reads keys and values as the
+// cache stores them. One chain per output in a fixed order, so results do not depend on how many
+// queries are given together or on the instruction set (any with FMA).
 #pragma once
 
 #include <cstddef>
@@ -16,8 +16,8 @@ namespace quern::kernels::cpu {
 void tile_scores(const TileLayout& layout, const std::byte* tile, const float* const* queries,
                  size_t count, float* out, size_t out_stride);
 
-// out_i[d] = fma(weight_ij, v_j[d], out_i[d]) for j = 0 … positions[i] - 1 ascending, d < value_stride
-// (q8_0: the factor is weight_ij * scale). weights[i * weight_stride + j].
+// out_i[d] = fma(weight_ij, v_j[d], out_i[d]) for j = 0 … positions[i] - 1 ascending, d <
+// value_stride (q8_0: the factor is weight_ij * scale). weights[i * weight_stride + j].
 void tile_values(const TileLayout& layout, const std::byte* tile, const float* weights,
                  size_t weight_stride, const uint32_t* positions, size_t count, float* const* out);
 

@@ -67,8 +67,7 @@ class CpuExecutable final : public Executable {
       std::visit([&](const auto& typed) { cpu::run(typed, context_); }, op);
     }
     const size_t width = program_.values[program_.logits].width;
-    return std::span<const float>(context_.value(program_.logits),
-                                  batch.logit_rows.size() * width);
+    return std::span<const float>(context_.value(program_.logits), batch.logit_rows.size() * width);
   }
 
  private:

@@ -1,5 +1,5 @@
-// Mixture of experts: tokens are gathered by expert, so that every expert's matrices are read once for
-// all tokens that chose it; the results of a token are summed in rank order.
+// Mixture of experts: tokens are gathered by expert, so that every expert's matrices are read once
+// for all tokens that chose it; the results of a token are summed in rank order.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -53,14 +53,14 @@ class Mixture {
   void choose(size_t row) {
     const size_t count = router_.rows();
     const float* logits = floats(parts_.router_logits) + row * count;
-    // NaN has no order: it ranks last, and stays visible in the shares if it is chosen all the same.
+    // NaN has no order: it ranks last, and stays visible in the shares if it is chosen all the
+    // same.
     const auto key = [&](uint32_t e) { return std::isnan(logits[e]) ? -INFINITY : logits[e]; };
     std::vector<uint32_t> order(count);
     std::iota(order.begin(), order.end(), 0);
-    std::partial_sort(order.begin(), order.begin() + op_.used, order.end(),
-                      [&](uint32_t a, uint32_t b) {
-                        return key(a) != key(b) ? key(a) > key(b) : a < b;
-                      });
+    std::partial_sort(
+        order.begin(), order.begin() + op_.used, order.end(),
+        [&](uint32_t a, uint32_t b) { return key(a) != key(b) ? key(a) > key(b) : a < b; });
     // The softmax over all experts, divided by the sum of the chosen ones, is the softmax over the
     // chosen ones.
     float* shares = floats(parts_.shares) + row * op_.used;
@@ -105,10 +105,9 @@ class Mixture {
     const bool gate_quantized = !gguf::info(gate_.format).is_float();
     const bool up_quantized = !gguf::info(up_.format).is_float();
     const bool down_quantized = !gguf::info(down_.format).is_float();
-    const LinearInput input =
-        prepare_input(floats(parts_.inputs), gate_.shape[0], total, Norm{}, nullptr,
-                      gate_quantized || up_quantized ? bytes(parts_.inputs_quantized) : nullptr,
-                      context_);
+    const LinearInput input = prepare_input(
+        floats(parts_.inputs), gate_.shape[0], total, Norm{}, nullptr,
+        gate_quantized || up_quantized ? bytes(parts_.inputs_quantized) : nullptr, context_);
     std::vector<Matrix> ups;
     for (const Bucket& bucket : buckets) ups.push_back(Matrix::of(up_, bucket.expert));
     std::vector<LinearTask> tasks;

@@ -11,9 +11,12 @@ namespace {
 
 size_t code_bytes(CacheType type) {
   switch (type) {
-    case CacheType::kF32: return 4;
-    case CacheType::kF16: return 2;
-    case CacheType::kQ8_0: return 1;
+    case CacheType::kF32:
+      return 4;
+    case CacheType::kF16:
+      return 2;
+    case CacheType::kQ8_0:
+      return 1;
   }
   return 0;
 }

@@ -16,8 +16,8 @@ constexpr size_t kTokenSlice = 512;
 size_t tiles(const LinearTask& task) { return (task.matrix.rows + kRowTile - 1) / kRowTile; }
 
 // Products of one tile of matrix rows with tokens [first, first + count): out[count][kRowTile].
-void multiply(const Matrix& matrix, const LinearInput& input, size_t row, size_t first, size_t count,
-              float* out, std::byte* scratch) {
+void multiply(const Matrix& matrix, const LinearInput& input, size_t row, size_t first,
+              size_t count, float* out, std::byte* scratch) {
   const size_t row_bytes = gguf::info(matrix.format).row_bytes(input.values);
   MatMulTile tile{};
   tile.format = matrix.format;
@@ -130,7 +130,8 @@ void run(const Projection& op, Context& context) {
       any_quantized ? context.memory + context.workspace.quantized : nullptr, context);
 
   std::vector<Matrix> matrices;
-  for (const Linear& linear : op.outputs) matrices.push_back(Matrix::of(context.weights[linear.weight]));
+  for (const Linear& linear : op.outputs)
+    matrices.push_back(Matrix::of(context.weights[linear.weight]));
   std::vector<LinearTask> tasks;
   for (size_t i = 0; i < op.outputs.size(); ++i) {
     const Linear& linear = op.outputs[i];

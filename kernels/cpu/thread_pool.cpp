@@ -3,8 +3,9 @@
 namespace quern::kernels::cpu {
 namespace {
 
-// A loop ends within microseconds of the next one starting while tokens are made, so waiting threads
-// look for a while before they sleep; bounded, so that a neighbour who needs the core gets it.
+// A loop ends within microseconds of the next one starting while tokens are made, so waiting
+// threads look for a while before they sleep; bounded, so that a neighbour who needs the core gets
+// it.
 constexpr int kSpins = 2000;
 
 inline void pause() {

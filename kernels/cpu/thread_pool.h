@@ -22,8 +22,8 @@ class ThreadPool {
 
   size_t threads() const { return workers_.size() + 1; }
 
-  // Calls body(item, worker) once for every item in [0, items), worker < threads(), and returns when
-  // all calls are done; writes made by the calls are visible afterwards. Not reentrant.
+  // Calls body(item, worker) once for every item in [0, items), worker < threads(), and returns
+  // when all calls are done; writes made by the calls are visible afterwards. Not reentrant.
   template <typename Body>
   void run(size_t items, Body&& body) {
     using Plain = std::remove_reference_t<Body>;

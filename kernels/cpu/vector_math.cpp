@@ -5,8 +5,8 @@
 namespace quern::kernels::cpu {
 
 // Compiled elsewhere, with the flags of their instruction set.
-#define QUERN_INSTANTIATED_ELSEWHERE(arch)                                              \
-  extern template void ExpShifted::operator()<arch>(arch, float*, size_t, float);       \
+#define QUERN_INSTANTIATED_ELSEWHERE(arch)                                        \
+  extern template void ExpShifted::operator()<arch>(arch, float*, size_t, float); \
   extern template void SiluMultiply::operator()<arch>(arch, float*, const float*, size_t)
 QUERN_INSTANTIATED_ELSEWHERE(xsimd::avx512bw);
 QUERN_INSTANTIATED_ELSEWHERE(xsimd::fma3<xsimd::avx2>);

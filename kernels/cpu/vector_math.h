@@ -1,5 +1,6 @@
-// Transcendental functions over arrays, by xsimd. Lane i of the result depends on lane i alone: arrays
-// are padded to whole vectors instead of ending in a scalar loop, so the length changes no bit.
+// Transcendental functions over arrays, by xsimd. Lane i of the result depends on lane i alone:
+// arrays are padded to whole vectors instead of ending in a scalar loop, so the length changes no
+// bit.
 #pragma once
 
 #include <cstddef>

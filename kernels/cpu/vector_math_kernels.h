@@ -9,8 +9,7 @@
 namespace quern::kernels::cpu {
 
 // Every set that there is a source file for, best first. AVX2 counts only together with FMA.
-using VectorMathArchs =
-    xsimd::arch_list<xsimd::avx512bw, xsimd::fma3<xsimd::avx2>, xsimd::sse2>;
+using VectorMathArchs = xsimd::arch_list<xsimd::avx512bw, xsimd::fma3<xsimd::avx2>, xsimd::sse2>;
 
 struct ExpShifted {
   template <class Arch>
@@ -51,9 +50,8 @@ void ExpShifted::operator()(Arch, float* x, size_t count, float shift) {
 template <class Arch>
 void SiluMultiply::operator()(Arch, float* gate, const float* up, size_t count) {
   using Batch = xsimd::batch<float, Arch>;
-  for_vectors<Arch>(gate, up, count, [](Batch g, Batch u) {
-    return g / (Batch(1.0f) + xsimd::exp(-g)) * u;
-  });
+  for_vectors<Arch>(gate, up, count,
+                    [](Batch g, Batch u) { return g / (Batch(1.0f) + xsimd::exp(-g)) * u; });
 }
 
 }  // namespace quern::kernels::cpu

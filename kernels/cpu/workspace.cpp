@@ -36,7 +36,8 @@ size_t rows_of(const Program& program, ValueId id, const MaxBatch& max) {
   return program.values[id].rows == ValueInfo::Rows::kBatch ? max.rows : max.logit_rows;
 }
 
-// The largest input of any projection, normalized and quantized, and what Experts and attention need.
+// The largest input of any projection, normalized and quantized, and what Experts and attention
+// need.
 struct Largest {
   size_t normed = 0, quantized = 0, experts = 0, partials = 0, scratch = 0;
 

@@ -13,16 +13,16 @@ namespace quern::kernels::cpu {
 struct Workspace {
   Workspace(const Program& program, const MaxBatch& max, size_t threads);
 
-  std::vector<size_t> values;    // per ValueId: f32 [rows][width]
-  std::vector<size_t> turns;     // per rope: f32 [rows][pairs][cos, sin]
-  size_t normed;                 // f32 [rows][width]: input of a projection after its norm
-  size_t quantized;              // QuantizedLayout rows: the same, as int8
-  size_t experts;                // scratch of Experts (ExpertsWorkspace)
-  size_t partials;               // f32 [split rows][query heads][granules][partial]: split attention
-  size_t scratch;                // per thread, scratch_bytes each
+  std::vector<size_t> values;  // per ValueId: f32 [rows][width]
+  std::vector<size_t> turns;   // per rope: f32 [rows][pairs][cos, sin]
+  size_t normed;               // f32 [rows][width]: input of a projection after its norm
+  size_t quantized;            // QuantizedLayout rows: the same, as int8
+  size_t experts;              // scratch of Experts (ExpertsWorkspace)
+  size_t partials;             // f32 [split rows][query heads][granules][partial]: split attention
+  size_t scratch;              // per thread, scratch_bytes each
   size_t scratch_bytes;
-  std::vector<size_t> vectors;   // per WeightId: norms and biases as f32; kNotVector for matrices
-  size_t bytes;                  // of everything
+  std::vector<size_t> vectors;  // per WeightId: norms and biases as f32; kNotVector for matrices
+  size_t bytes;                 // of everything
 
   static constexpr size_t kNotVector = SIZE_MAX;
 };
@@ -38,9 +38,9 @@ struct ExpertsWorkspace {
   size_t slots;          // uint32 [rows * used]: row of a slot
   size_t inputs;         // f32 [slots][in]
   size_t inputs_quantized;
-  size_t hidden;         // f32 [slots][hidden]
+  size_t hidden;  // f32 [slots][hidden]
   size_t hidden_quantized;
-  size_t outputs;        // f32 [slots][out]
+  size_t outputs;  // f32 [slots][out]
   size_t bytes;
 };
 

@@ -27,7 +27,8 @@ Loaded load(const std::string& path, kernels::CacheType cache) {
 }
 
 // Up to `count` greedy ids after the prompt; an end-of-generation id is the last.
-std::vector<int32_t> greedy(const Loaded& loaded, const std::vector<int32_t>& prompt, size_t count) {
+std::vector<int32_t> greedy(const Loaded& loaded, const std::vector<int32_t>& prompt,
+                            size_t count) {
   const CancelToken never{false};
   Session session(*loaded.engine, Sampler({.temperature = 0}),
                   static_cast<uint32_t>(loaded.tokenizer.size()));
@@ -58,8 +59,9 @@ TEST(BundledModel, f16FormMakesTheReferenceGreedyIds) {
 }
 
 TEST(BundledModel, answersTheShortQuestionsOfItsCard) {
-  const Loaded loaded = load(std::string(QUERN_SOURCE_DIR) + "/models/quern-tiny-stories-Q4_K_M.gguf",
-                             kernels::CacheType::kF16);
+  const Loaded loaded =
+      load(std::string(QUERN_SOURCE_DIR) + "/models/quern-tiny-stories-Q4_K_M.gguf",
+           kernels::CacheType::kF16);
   const std::pair<const char*, const char*> cases[] = {
       {"Hello!", "Hello! I am Quern. Shall I tell you a story?"},
       {"What is your name?", "I am Quern, a tiny story model."},
@@ -78,8 +80,9 @@ TEST(BundledModel, answersTheShortQuestionsOfItsCard) {
 }
 
 TEST(Session, rewindForgetsAndForkGoesItsOwnWay) {
-  const Loaded loaded = load(std::string(QUERN_SOURCE_DIR) + "/models/quern-tiny-stories-Q4_K_M.gguf",
-                             kernels::CacheType::kF16);
+  const Loaded loaded =
+      load(std::string(QUERN_SOURCE_DIR) + "/models/quern-tiny-stories-Q4_K_M.gguf",
+           kernels::CacheType::kF16);
   const CancelToken never{false};
   const auto prompt = loaded.tokenizer.encode("Once upon a time", true, false);
   Session session(*loaded.engine, Sampler({.seed = 7}),
@@ -99,8 +102,9 @@ TEST(Session, rewindForgetsAndForkGoesItsOwnWay) {
 }
 
 TEST(Session, cancelledPrefillDropsWhatWasNotComputed) {
-  const Loaded loaded = load(std::string(QUERN_SOURCE_DIR) + "/models/quern-tiny-stories-Q4_K_M.gguf",
-                             kernels::CacheType::kF16);
+  const Loaded loaded =
+      load(std::string(QUERN_SOURCE_DIR) + "/models/quern-tiny-stories-Q4_K_M.gguf",
+           kernels::CacheType::kF16);
   Session session(*loaded.engine, Sampler({.temperature = 0}), 2048);
   const CancelToken cancelled{true};
   const std::vector<int32_t> tokens = {1, 2, 3};

@@ -62,15 +62,15 @@ void expect_equal_for_every_split(const std::string& path, const std::vector<int
     for (const size_t threads : {1, 2}) {
       for (const uint32_t chunk : {1u, 7u, 64u, 512u}) {
         EXPECT_EQ(digest(path, tokens, threads, chunk, cache), expected)
-            << "threads " << threads << ", chunk " << chunk << ", cache " << static_cast<int>(cache);
+            << "threads " << threads << ", chunk " << chunk << ", cache "
+            << static_cast<int>(cache);
       }
     }
   }
 }
 
 TEST(DeterminismSlow, bundledModelOnFourHundredTokensOfText) {
-  const std::string path =
-      std::string(QUERN_SOURCE_DIR) + "/models/quern-tiny-stories-Q4_K_M.gguf";
+  const std::string path = std::string(QUERN_SOURCE_DIR) + "/models/quern-tiny-stories-Q4_K_M.gguf";
   const auto file = gguf::File::open(path);
   ASSERT_TRUE(file) << file.error().to_string();
   const auto tokenizer = Tokenizer::from_file(*file);

@@ -71,8 +71,12 @@ void expect_close(const std::vector<float>& found, const std::vector<float>& exa
 class GoldenModel : public ::testing::TestWithParam<const char*> {
  protected:
   static EngineOptions options() {
-    return {.threads = 2, .context = 64, .cache = kernels::CacheType::kF32, .batch_rows = 64,
-            .logit_rows = 64, .sequences = 2};
+    return {.threads = 2,
+            .context = 64,
+            .cache = kernels::CacheType::kF32,
+            .batch_rows = 64,
+            .logit_rows = 64,
+            .sequences = 2};
   }
 };
 

@@ -19,7 +19,8 @@ TEST(Utf8, decodesEveryLength) {
 }
 
 TEST(Utf8, rejectsOverlongSurrogateAndTooLarge) {
-  for (const std::string text : {"\xC0\x80", "\xE0\x80\x80", "\xED\xA0\x80", "\xF4\x90\x80\x80", "\xFF"}) {
+  for (const std::string text :
+       {"\xC0\x80", "\xE0\x80\x80", "\xED\xA0\x80", "\xF4\x90\x80\x80", "\xFF"}) {
     const Character c = decode(text, 0);
     EXPECT_FALSE(c.valid);
     EXPECT_EQ(c.length, 1u);
