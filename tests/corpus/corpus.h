@@ -36,7 +36,8 @@ std::vector<CorpusFile> boundary_values();
 std::vector<CorpusFile> corpus();
 
 // Reads every value and every byte that an opened file offers; what it returns depends on all of
-// them. A sanitizer or a crash tells when the file promised something that is not there.
+// them. A sanitizer or a crash tells when the file promised something that is not there; throws
+// std::logic_error when what it promises is inconsistent.
 uint64_t read_everything(const gguf::File& file);
 
 }  // namespace quern::test

@@ -1,4 +1,5 @@
 #include <bit>
+#include <stdexcept>
 
 #include "tests/corpus/corpus.h"
 
@@ -16,6 +17,10 @@ struct Digest {
     for (const std::byte b : bytes) add(std::to_integer<uint64_t>(b));
   }
 };
+
+void require(bool promise) {
+  if (!promise) throw std::logic_error("File broke a promise");
+}
 
 void read_value(const gguf::Value& value, Digest& digest) {
   digest.add(value.as_u64().value_or(1));
@@ -40,19 +45,20 @@ uint64_t read_everything(const gguf::File& file) {
   for (const gguf::MetadataEntry& entry : file.metadata()) {
     digest.add(entry.key);
     read_value(entry.value, digest);
-    digest.add(file.find(entry.key) == &entry.value);
+    require(file.find(entry.key) == &entry.value);
     digest.add(escape(file.text(entry.key)));
   }
   for (const gguf::TensorView& tensor : file.tensors()) {
     digest.add(tensor.name);
-    digest.add(tensor.row_bytes() * tensor.rows() == tensor.bytes.size());
+    require(tensor.row_bytes() * tensor.rows() == tensor.bytes.size());
     digest.add(tensor.bytes);
-    digest.add(file.find_tensor(tensor.name) == &tensor);
+    require(file.find_tensor(tensor.name) == &tensor);
   }
   for (const gguf::NumberTensorView& tensor : file.number_tensors()) {
     digest.add(tensor.name);
+    require(tensor.elements() * info(tensor.type).bytes == tensor.bytes.size());
     digest.add(tensor.bytes);
-    digest.add(file.find_number_tensor(tensor.name) == &tensor);
+    require(file.find_number_tensor(tensor.name) == &tensor);
   }
   for (const std::string& warning : file.warnings()) digest.add(warning);
   return digest.state;
