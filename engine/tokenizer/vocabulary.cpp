@@ -78,9 +78,7 @@ Result<Vocabulary> Vocabulary::from_file(const gguf::File& file) {
 }
 
 std::optional<int32_t> Vocabulary::find(std::string_view text) const {
-  const auto found = ids_.find(text);
-  if (found == ids_.end()) return std::nullopt;
-  return found->second;
+  return ids_.find(text, text_of());
 }
 
 Status Vocabulary::read_model(const gguf::File& file) {
@@ -116,13 +114,13 @@ Status Vocabulary::read_tokens(const gguf::File& file) {
                   fmt::format("{} tokens are more than ids can count", value->size()));
   }
   tokens_.resize(value->size());
-  ids_.reserve(value->size());
+  ids_ = TextIndex(value->size());
   for (size_t i = 0; i < tokens_.size(); ++i) {
     std::string& text = tokens_[i].text;
     text = value->string_at(i).value_or("");
     if (text.empty()) text = fmt::format("[EMPTY_{}]", i);
     longest_text_ = std::max(longest_text_, text.size());
-    ids_.insert_or_assign(text, static_cast<int32_t>(i));
+    ids_.insert(text, static_cast<int32_t>(i), text_of());
   }
   return {};
 }

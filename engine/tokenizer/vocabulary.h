@@ -7,10 +7,10 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "engine/tokenizer/special_roles.h"
+#include "engine/tokenizer/text_index.h"
 #include "gguf/file.h"
 #include "gguf/result.h"
 
@@ -73,6 +73,9 @@ class Vocabulary {
 
  private:
   Vocabulary() = default;
+  auto text_of() const {
+    return [this](int32_t id) { return std::string_view((*this)[id].text); };
+  }
   Status read_model(const gguf::File& file);
   Status read_tokens(const gguf::File& file);
   Status read_scores(const gguf::File& file);
@@ -89,7 +92,7 @@ class Vocabulary {
   TokenizerModel model_ = TokenizerModel::kNone;
   std::string pretokenizer_;
   std::vector<Token> tokens_;
-  std::unordered_map<std::string_view, int32_t> ids_;  // keys are views into tokens_
+  TextIndex ids_;
   size_t longest_text_ = 0;
   std::array<std::optional<int32_t>, kRoleCount> special_;
   bool add_bos_ = false;
