@@ -1,5 +1,5 @@
-// TextIndex: from token texts to ids. Most lookups of the tokenizers fail, so it is an open hash table
-// that keeps part of each hash: a failing lookup rarely leaves one cache line.
+// TextIndex: from token texts to ids. Most lookups of the tokenizers fail, so it is an open hash
+// table that keeps part of each hash: a failing lookup rarely leaves one cache line.
 #pragma once
 
 #include <bit>
