@@ -28,6 +28,7 @@ int main(int argc, char** argv) {
   add_inspect(app, run);
   add_tokenize(app, run);
   add_logits(app, run);
+  add_synth(app, run);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

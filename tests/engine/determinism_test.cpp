@@ -10,9 +10,9 @@
 #include <sstream>
 
 #include "engine/engine.h"
+#include "engine/synthetic_model.h"
 #include "engine/tokenizer/tokenizer.h"
 #include "tests/golden_path.h"
-#include "tests/synthetic_model.h"
 
 namespace quern::engine {
 namespace {
@@ -83,20 +83,27 @@ TEST(DeterminismSlow, bundledModelOnFourHundredTokensOfText) {
   expect_equal_for_every_split(path, tokens);
 }
 
-// Crosses two borders between granules of 512 positions.
-TEST(DeterminismSlow, seededModelOnFifteenHundredTokens) {
+// Random tokens through a seeded random model.
+void expect_equal_on_synthetic_model(std::string_view shape_name, size_t count) {
+  constexpr uint32_t kSeed = 20;
   const std::string path = std::filesystem::temp_directory_path() /
                            ("quern-determinism-" + std::to_string(getpid()) + ".gguf");
-  constexpr uint32_t kSeed = 20;
-  const test::SyntheticShape shape;
-  const Status written = test::write_synthetic_q4_k_m(path, shape, kSeed);
+  const SyntheticShape& shape = *find_synthetic_shape(shape_name);
+  const Status written = synthetic_model(shape, *find_mix("Q4_K_M"), kSeed).write(path);
   ASSERT_TRUE(written) << written.error().to_string();
   std::mt19937 random(kSeed);
-  std::vector<int32_t> tokens(1500);
+  std::vector<int32_t> tokens(count);
   for (int32_t& token : tokens) token = static_cast<int32_t>(random() % shape.vocabulary);
   expect_equal_for_every_split(path, tokens);
   std::filesystem::remove(path);
 }
+
+// Crosses two borders between granules of 512 positions.
+TEST(DeterminismSlow, seededModelOnFifteenHundredTokens) {
+  expect_equal_on_synthetic_model("tiny", 1500);
+}
+
+TEST(Determinism, seededMixtureOfExperts) { expect_equal_on_synthetic_model("tiny-moe", 100); }
 
 }  // namespace
 }  // namespace quern::engine
