@@ -37,7 +37,7 @@ using VI = hn::Vec<DI>;
 struct DotCodes {
   alignas(64) int8_t codes[kPanelValues];
 
-  void Set(const int8_t* from, size_t values) { std::memcpy(codes, from, values); }
+  HWY_INLINE void Set(const int8_t* from, size_t values) { std::memcpy(codes, from, values); }
 };
 
 // sum + Σ_j w[j] * x[4 * index + j], w unsigned, per lane.
@@ -54,7 +54,7 @@ struct DotCodes {
   alignas(64) int16_t even[kPanelValues / 2];
   alignas(64) int16_t odd[kPanelValues / 2];
 
-  void Set(const int8_t* from, size_t values) {
+  HWY_INLINE void Set(const int8_t* from, size_t values) {
     for (size_t i = 0; i < values / 2; ++i) {
       even[i] = from[2 * i];
       odd[i] = from[2 * i + 1];

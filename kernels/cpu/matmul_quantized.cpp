@@ -63,12 +63,14 @@ struct TokenStep {
   float sum[kPanelValues / kSumGroup];           // per group
   int32_t start[kPanelValues / kSumGroup];       // per group: -sum * bias, where the dot starts
 
-  void Set(const QuantizedRow& x, size_t k, size_t values, size_t group) {
+  // `values` is a constant in all but the last step of a row, hence the inlining.
+  template <size_t kGroup>
+  HWY_INLINE void Set(const QuantizedRow& x, size_t k, size_t values) {
     codes.Set(x.codes + k, values);
     std::memcpy(scale, x.scales + k / kActivationGroup, values / kActivationGroup * sizeof(float));
     const int32_t* sums = x.sums + k / kSumGroup;
-    for (size_t g = 0; g < values / group; ++g) {
-      const int32_t x_sum = group == kSumGroup ? sums[g] : sums[2 * g] + sums[2 * g + 1];
+    for (size_t g = 0; g < values / kGroup; ++g) {
+      const int32_t x_sum = kGroup == kSumGroup ? sums[g] : sums[2 * g] + sums[2 * g + 1];
       sum[g] = static_cast<float>(x_sum);
       start[g] = -x_sum * kPanelBias;
     }
@@ -173,6 +175,26 @@ void MultiplyBlock(const Panel& panel, size_t values, bool with_minimums, const 
   if (tokens - done >= 1) pass(std::integral_constant<size_t, 1>(), done);
 }
 
+// Adds the products of the unpacked values k … k + values - 1 with all tokens.
+template <size_t kGroup>
+void AddPanel(const MatMulTile& tile, size_t k, size_t values, Scratch& scratch, RowSums* acc,
+              RowSums* mins) {
+  const QuantizedLayout layout{tile.values};
+  for (size_t t = 0; t < tile.tokens; t += kTokenBlock) {
+    const size_t tokens = std::min(kTokenBlock, tile.tokens - t);
+    for (size_t i = 0; i < tokens; ++i) {
+      const QuantizedRow x = layout.row(const_cast<std::byte*>(tile.quantized), t + i);
+      if (values == kPanelValues) {
+        scratch.steps[i].Set<kGroup>(x, k, kPanelValues);
+      } else {
+        scratch.steps[i].Set<kGroup>(x, k, values);
+      }
+    }
+    MultiplyBlock<kGroup>(scratch.panel, values, has_minimum(tile.format), scratch.steps, tokens,
+                          acc + t, mins + t);
+  }
+}
+
 // Unpacks values k … k + values - 1 of the tile's rows. Missing rows are zero bytes.
 void Unpack(const MatMulTile& tile, size_t k, size_t values, Scratch& scratch) {
   const gguf::FormatInfo& facts = gguf::info(tile.format);
@@ -194,22 +216,12 @@ void MatMulQuantized(const MatMulTile& tile, std::byte* scratch_bytes) {
   auto* acc = reinterpret_cast<RowSums*>(scratch_bytes + kScratchBytes);
   RowSums* mins = acc + tile.tokens;
   std::fill(acc, acc + 2 * tile.tokens, RowSums{});
-  const size_t group = gguf::info(tile.format).scale_group;
-  const bool with_minimums = has_minimum(tile.format);
-  const QuantizedLayout layout{tile.values};
-  const auto multiply =
-      group == kSumGroup ? MultiplyBlock<kSumGroup> : MultiplyBlock<kActivationGroup>;
+  const bool pairs = gguf::info(tile.format).scale_group == kSumGroup;
+  const auto add_panel = pairs ? AddPanel<kSumGroup> : AddPanel<kActivationGroup>;
   for (size_t k = 0; k < tile.values; k += kPanelValues) {
     const size_t values = std::min(kPanelValues, tile.values - k);
     Unpack(tile, k, values, scratch);
-    for (size_t t = 0; t < tile.tokens; t += kTokenBlock) {
-      const size_t tokens = std::min(kTokenBlock, tile.tokens - t);
-      for (size_t i = 0; i < tokens; ++i) {
-        const QuantizedRow x = layout.row(const_cast<std::byte*>(tile.quantized), t + i);
-        scratch.steps[i].Set(x, k, values, group);
-      }
-      multiply(scratch.panel, values, with_minimums, scratch.steps, tokens, acc + t, mins + t);
-    }
+    add_panel(tile, k, values, scratch, acc, mins);
   }
   for (size_t t = 0; t < tile.tokens; ++t) {
     for (size_t r = 0; r < tile.rows; ++r) {
