@@ -11,6 +11,7 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/matmul_quantized.cpp"
+#include <hwy/cache_control.h>
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
@@ -56,26 +57,33 @@ void MatMulQuantized(const MatMulTile& tile, std::byte*) {
 using DF = hn::CappedTag<float, kPanelRows>;
 using VF = hn::Vec<DF>;
 
-// One token's activations over the values of a panel. Groups are the format's: of 32 or 16 values.
+// One token's activations over the values of a panel.
 struct TokenStep {
   DotCodes codes;
-  float scale[kPanelValues / kActivationGroup];  // per 32 values
-  float sum[kPanelValues / kSumGroup];           // per group
-  int32_t start[kPanelValues / kSumGroup];       // per group: -sum * bias, where the dot starts
+  alignas(64) float scale[kPanelValues / kActivationGroup];  // per 32 values
+  // Of group g, at [g * kGroup / 16]: the sum of its codes, and -sum * bias, where its dot starts.
+  alignas(64) float sum[kPanelValues / kSumGroup];
+  alignas(64) int32_t start[kPanelValues / kSumGroup];
 
   // `values` is a constant in all but the last step of a row, hence the inlining.
   template <size_t kGroup>
   HWY_INLINE void Set(const QuantizedRow& x, size_t k, size_t values) {
     codes.Set(x.codes + k, values);
     std::memcpy(scale, x.scales + k / kActivationGroup, values / kActivationGroup * sizeof(float));
-    const int32_t* sums = x.sums + k / kSumGroup;
-    for (size_t g = 0; g < values / kGroup; ++g) {
-      const int32_t x_sum = kGroup == kSumGroup ? sums[g] : sums[2 * g] + sums[2 * g + 1];
-      sum[g] = static_cast<float>(x_sum);
-      start[g] = -x_sum * kPanelBias;
+    const DI di;
+    const int32_t* sums = x.sums + k / kSumGroup;  // padded to 16 (QuantizedLayout)
+    for (size_t i = 0; i < kPanelValues / kSumGroup; i += hn::MaxLanes(di)) {
+      VI v = hn::LoadU(di, sums + i);
+      if constexpr (kGroup == kActivationGroup) {  // even lanes: add the next one
+        const hn::Repartition<uint64_t, DI> d64;
+        v = hn::Add(v, hn::BitCast(di, hn::ShiftRight<32>(hn::BitCast(d64, v))));
+      }
+      hn::Store(hn::ConvertTo(DF(), v), DF(), sum + i);
+      hn::Store(hn::Neg(hn::ShiftLeft<7>(v)), di, start + i);
     }
   }
 };
+static_assert(kPanelBias == 1 << 7);
 
 // What a tile works in; the sums of all tokens follow it.
 struct Scratch {
@@ -90,7 +98,7 @@ template <size_t kGroup, size_t... t>
 HWY_INLINE void DotGroup(std::index_sequence<t...>, const Panel& panel, size_t lane, size_t g,
                          const TokenStep* steps, VF (&p)[sizeof...(t)]) {
   const DI di;
-  VI sums[] = {hn::Set(di, steps[t].start[g])...};
+  VI sums[] = {hn::Set(di, steps[t].start[g * kGroup / kSumGroup])...};
   for (size_t i = 0; i < kGroup / 4; ++i) {
     const size_t index = g * (kGroup / 4) + i;
     const V32 w = hn::Load(D32(), reinterpret_cast<const uint32_t*>(&panel.codes[index][lane]));
@@ -136,7 +144,7 @@ HWY_INLINE void AddMinimums(std::index_sequence<t...>, const Panel& panel, size_
     VF m[sizeof...(t)];
     if constexpr (kGroup == kActivationGroup) {
       const VF min = hn::Load(d, panel.min[g] + lane);
-      ((m[t] = hn::Mul(hn::Set(d, steps[t].sum[g]), min)), ...);
+      ((m[t] = hn::Mul(hn::Set(d, steps[t].sum[2 * g]), min)), ...);
     } else {
       const VF min0 = hn::Load(d, panel.min[2 * g] + lane);
       const VF min1 = hn::Load(d, panel.min[2 * g + 1] + lane);
@@ -195,6 +203,24 @@ void AddPanel(const MatMulTile& tile, size_t k, size_t values, Scratch& scratch,
   }
 }
 
+// Bytes of each row that are asked for ahead of their use: 16 rows at a time are more streams than
+// hardware follows well.
+constexpr size_t kPrefetchBytes = 512;
+
+// Asks for the part of every row that comes kPrefetchBytes after values k … k + values - 1; past
+// the end of a row, for the same part of the next tile, which usually follows. (Inline, because g++
+// drops calls of functions that only prefetch.)
+HWY_INLINE void Prefetch(const MatMulTile& tile, size_t k, size_t values) {
+  const gguf::FormatInfo& facts = gguf::info(tile.format);
+  size_t offset = facts.row_bytes(k) + kPrefetchBytes;
+  if (offset >= tile.row_bytes) offset += (kPanelRows - 1) * tile.row_bytes;
+  const size_t bytes = facts.row_bytes(values);
+  for (size_t r = 0; r < tile.rows; ++r) {
+    const std::byte* row = tile.weights + r * tile.row_bytes + offset;
+    for (size_t i = 0; i < bytes; i += 64) hwy::Prefetch(row + i);
+  }
+}
+
 // Unpacks values k … k + values - 1 of the tile's rows. Missing rows are zero bytes.
 void Unpack(const MatMulTile& tile, size_t k, size_t values, Scratch& scratch) {
   const gguf::FormatInfo& facts = gguf::info(tile.format);
@@ -220,6 +246,7 @@ void MatMulQuantized(const MatMulTile& tile, std::byte* scratch_bytes) {
   const auto add_panel = pairs ? AddPanel<kSumGroup> : AddPanel<kActivationGroup>;
   for (size_t k = 0; k < tile.values; k += kPanelValues) {
     const size_t values = std::min(kPanelValues, tile.values - k);
+    Prefetch(tile, k, values);
     Unpack(tile, k, values, scratch);
     add_panel(tile, k, values, scratch, acc, mins);
   }
