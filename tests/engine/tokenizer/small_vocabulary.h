@@ -2,10 +2,7 @@
 // our own, and the files made of it.
 #pragma once
 
-#include <unistd.h>
-
-#include <atomic>
-#include <filesystem>
+#include <cstddef>
 #include <map>
 #include <stdexcept>
 #include <string>
@@ -192,30 +189,23 @@ inline gguf::Writer sentence_piece_writer(bool add_space_prefix = true) {
   return writer;
 }
 
-// The file that `writer` describes, as the program would open it.
-inline Result<gguf::File> open_written(const gguf::Writer& writer) {
-  static std::atomic<unsigned> counter = 0;
-  const auto path =
-      std::filesystem::temp_directory_path() /
-      ("quern-vocabulary-" + std::to_string(getpid()) + "-" + std::to_string(counter++) + ".gguf");
-  QUERN_CHECK(writer.write(path.string()));
-  gguf::OpenOptions options;
-  options.access = gguf::OpenOptions::Access::kRead;
-  auto file = gguf::File::open(path.string(), options);
-  std::filesystem::remove(path);
-  return file;
-}
-
-inline Result<engine::Tokenizer> make_tokenizer(const gguf::Writer& writer) {
-  QUERN_TRY(const gguf::File file, open_written(writer));
-  return engine::Tokenizer::from_file(file);
+// What T::from_file makes of the file that `writer` describes. T keeps nothing of the file.
+template <typename T>
+Result<T> read_written(const gguf::Writer& writer) {
+  QUERN_TRY(const std::vector<std::byte> bytes, writer.bytes());
+  QUERN_TRY(const gguf::File file, gguf::File::from_bytes(bytes, "vocabulary.gguf"));
+  return T::from_file(file);
 }
 
 // For tests in which a failure is a mistake of the test.
+template <typename T>
+T made_of(const gguf::Writer& writer) {
+  auto made = read_written<T>(writer);
+  if (!made) throw std::runtime_error(made.error().to_string());
+  return std::move(*made);
+}
 inline engine::Tokenizer tokenizer_of(const gguf::Writer& writer) {
-  auto tokenizer = make_tokenizer(writer);
-  if (!tokenizer) throw std::runtime_error(tokenizer.error().to_string());
-  return std::move(*tokenizer);
+  return made_of<engine::Tokenizer>(writer);
 }
 
 }  // namespace quern::test

@@ -32,11 +32,7 @@ Vocabulary vocabulary_of(const std::vector<TokenRow>& rows, const std::string& n
   writer.set("tokenizer.ggml.model", Writer::Scalar(std::string("llama")));
   writer.set("general.name", Writer::Scalar(name));
   test::set_tokens(writer, rows);
-  auto file = test::open_written(writer);
-  if (!file) throw std::runtime_error(file.error().to_string());
-  auto vocabulary = Vocabulary::from_file(*file);
-  if (!vocabulary) throw std::runtime_error(vocabulary.error().to_string());
-  return std::move(*vocabulary);
+  return test::made_of<Vocabulary>(writer);
 }
 
 TEST(SpecialTokens, matchesControlTokensOnlyOnRequest) {

@@ -219,14 +219,14 @@ TEST(ByteLevelBpe, refusesMalformedMerges) {
   for (const char* merge : {"", " ", "ab", "ab ", " ab"}) {
     Writer writer = byte_level_writer("gpt-2");
     writer.set("tokenizer.ggml.merges", Writer::Array(std::vector<std::string>{"t h", merge}));
-    const auto tokenizer = test::make_tokenizer(writer);
+    const auto tokenizer = test::read_written<Tokenizer>(writer);
     ASSERT_FALSE(tokenizer) << merge;
     EXPECT_EQ(tokenizer.error().code, "tokenizer-merges");
     EXPECT_THAT(tokenizer.error().message, HasSubstr("merge 1"));
   }
   Writer writer = byte_level_writer("gpt-2");
   writer.set("tokenizer.ggml.merges", Writer::Array(std::vector<int32_t>{1}));
-  EXPECT_EQ(test::make_tokenizer(writer).error().code, "tokenizer-merges");
+  EXPECT_EQ(test::read_written<Tokenizer>(writer).error().code, "tokenizer-merges");
 }
 
 TEST(Tokenizer, addsBosAndEosWhereTheModelWantsThem) {

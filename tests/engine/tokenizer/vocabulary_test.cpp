@@ -19,16 +19,8 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Not;
 
-Result<Vocabulary> read(const Writer& writer) {
-  QUERN_TRY(const gguf::File file, test::open_written(writer));
-  return Vocabulary::from_file(file);
-}
-
-Vocabulary vocabulary_of(const Writer& writer) {
-  auto vocabulary = read(writer);
-  if (!vocabulary) throw std::runtime_error(vocabulary.error().to_string());
-  return std::move(*vocabulary);
-}
+Result<Vocabulary> read(const Writer& writer) { return test::read_written<Vocabulary>(writer); }
+Vocabulary vocabulary_of(const Writer& writer) { return test::made_of<Vocabulary>(writer); }
 
 // 20 tokens t0 ... t19, then `rows`.
 Writer writer_with(const std::string& model, const std::vector<TokenRow>& rows = {}) {
