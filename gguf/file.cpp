@@ -205,6 +205,12 @@ File::~File() = default;
 const std::string& File::path() const { return impl_->parts[0].path; }
 uint32_t File::version() const { return impl_->parts[0].version; }
 
+std::vector<File::PartView> File::parts() const {
+  std::vector<PartView> views;
+  for (const Part& part : impl_->parts) views.push_back({part.path, part.contents.bytes()});
+  return views;
+}
+
 uint64_t File::size_bytes() const {
   uint64_t total = 0;
   for (const Part& part : impl_->parts) total += part.contents.bytes().size();

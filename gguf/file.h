@@ -48,6 +48,8 @@ class Value {
   // Arrays. size() is 0 for scalars. Nested arrays can be counted but not read.
   ValueType element_type() const;
   size_t size() const;
+  // An element as a value of its own; nullopt past the end and for nested arrays.
+  std::optional<Value> at(size_t index) const;
   std::optional<uint64_t> u64_at(size_t index) const;
   std::optional<int64_t> i64_at(size_t index) const;
   std::optional<double> f64_at(size_t index) const;
@@ -59,8 +61,6 @@ class Value {
 
  private:
   friend class Parser;
-  const std::byte* element(size_t index) const;  // of a scalar array, nullptr past the end
-
   ValueType type_ = ValueType::kU8;
   ValueType element_type_ = ValueType::kU8;
   size_t size_ = 0;  // array elements
@@ -137,6 +137,12 @@ class File {
 
   const std::string& path() const;  // of the first part
   uint32_t version() const;
+  // The files that make up the model, in order: path and complete contents.
+  struct PartView {
+    std::string_view path;
+    std::span<const std::byte> bytes;
+  };
+  std::vector<PartView> parts() const;
   uint64_t size_bytes() const;                      // all parts
   std::span<const MetadataEntry> metadata() const;  // of the first part, in file order
   const Value* find(std::string_view key) const;    // nullptr if absent

@@ -112,35 +112,43 @@ std::optional<std::string_view> Value::as_string() const {
   return text(bytes_);
 }
 
-const std::byte* Value::element(size_t index) const {
-  if (index >= size_ || scalar_bytes(element_type_) == 0) return nullptr;
-  return bytes_.data() + index * scalar_bytes(element_type_);
+std::optional<Value> Value::at(size_t index) const {
+  if (index >= size_ || element_type_ == ValueType::kArray) return std::nullopt;
+  Value element;
+  element.type_ = element_type_;
+  if (element_type_ == ValueType::kString) {
+    const uint64_t start = offsets_[index];
+    element.bytes_ = bytes_.subspan(start + 8, load<uint64_t>(bytes_.data() + start));
+  } else {
+    const uint64_t size = scalar_bytes(element_type_);
+    element.bytes_ = bytes_.subspan(index * size, size);
+  }
+  return element;
 }
 
 std::optional<uint64_t> Value::u64_at(size_t index) const {
-  const std::byte* at = element(index);
-  return at ? load_u64(element_type_, at) : std::nullopt;
+  const auto element = at(index);
+  return element ? element->as_u64() : std::nullopt;
 }
 
 std::optional<int64_t> Value::i64_at(size_t index) const {
-  const std::byte* at = element(index);
-  return at ? load_i64(element_type_, at) : std::nullopt;
+  const auto element = at(index);
+  return element ? element->as_i64() : std::nullopt;
 }
 
 std::optional<double> Value::f64_at(size_t index) const {
-  const std::byte* at = element(index);
-  return at ? load_f64(element_type_, at) : std::nullopt;
+  const auto element = at(index);
+  return element ? element->as_f64() : std::nullopt;
 }
 
 std::optional<bool> Value::bool_at(size_t index) const {
-  if (element_type_ != ValueType::kBool || index >= size_) return std::nullopt;
-  return bytes_[index] != std::byte{0};
+  const auto element = at(index);
+  return element ? element->as_bool() : std::nullopt;
 }
 
 std::optional<std::string_view> Value::string_at(size_t index) const {
-  if (element_type_ != ValueType::kString || index >= size_) return std::nullopt;
-  const uint64_t start = offsets_[index];
-  return text(bytes_.subspan(start + 8, load<uint64_t>(bytes_.data() + start)));
+  const auto element = at(index);
+  return element ? element->as_string() : std::nullopt;
 }
 
 }  // namespace quern::gguf

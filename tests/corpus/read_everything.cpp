@@ -60,6 +60,9 @@ uint64_t read_everything(const gguf::File& file) {
     digest.add(tensor.bytes);
     require(file.find_number_tensor(tensor.name) == &tensor);
   }
+  uint64_t size = 0;
+  for (const auto& part : file.parts()) size += part.bytes.size();
+  require(size == file.size_bytes());
   for (const std::string& warning : file.warnings()) digest.add(warning);
   return digest.state;
 }
