@@ -162,7 +162,8 @@ std::string scaled(uint64_t value, std::string_view unit) {
   size_t prefix = 0;
   for (; number >= 999.5 && prefix + 1 < kPrefixes.size(); ++prefix) number /= 1000;
   const std::string digits = prefix == 0 ? fmt::format("{}", value) : fmt::format("{:.3g}", number);
-  return fmt::format("{} {}{}", digits, kPrefixes[prefix], unit);
+  const std::string suffix = std::string(kPrefixes[prefix]) + std::string(unit);
+  return suffix.empty() ? digits : digits + " " + suffix;
 }
 
 std::string shape_text(std::span<const uint64_t> shape) {

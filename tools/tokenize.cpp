@@ -1,7 +1,6 @@
 // quern tokenize: shows how a model's tokenizer splits text, or tokenizes a stream of JSON lines.
 #include <fmt/format.h>
 
-#include <cstdio>
 #include <iostream>
 #include <iterator>
 #include <memory>
@@ -12,6 +11,7 @@
 #include "engine/tokenizer/tokenizer.h"
 #include "gguf/file.h"
 #include "tools/commands.h"
+#include "tools/output.h"
 
 namespace quern::tools {
 namespace {
@@ -22,13 +22,6 @@ struct Options {
   bool special = false;
   bool jsonl = false;
 };
-
-Status write_line(const std::string& line) {
-  if (std::fwrite(line.data(), 1, line.size(), stdout) != line.size() || std::fflush(stdout) != 0) {
-    return fail(ErrorKind::kFailure, "write", "the output could not be written");
-  }
-  return {};
-}
 
 std::string json_list(const std::vector<int32_t>& ids) {
   return fmt::format("[{}]", fmt::join(ids, ", "));
@@ -54,7 +47,7 @@ Status tokenize_lines(const engine::Tokenizer& tokenizer) {
   std::string line;
   for (size_t number = 1; std::getline(std::cin, line); ++number) {
     QUERN_TRY(const std::string answer, tokenize_line(tokenizer, line, number));
-    QUERN_CHECK(write_line(answer));
+    QUERN_CHECK(write_stdout(answer));
   }
   return {};
 }
@@ -68,15 +61,13 @@ Status print_table(const engine::Tokenizer& tokenizer, const Options& options) {
     out += fmt::format("{:>8}  {}\n", id, escape(tokenizer.piece(id, /*render_special=*/true)));
   }
   out += fmt::format("{} tokens, {} bytes\n", ids.size(), text.size());
-  return write_line(out);
+  return write_stdout(out);
 }
 
 Status tokenize(const Options& options) {
   QUERN_TRY(const gguf::File file, gguf::File::open(options.file));
   QUERN_TRY(const engine::Tokenizer tokenizer, engine::Tokenizer::from_file(file));
-  for (const std::string& warning : tokenizer.warnings()) {
-    std::fprintf(stderr, "quern: warning: %s\n", warning.c_str());
-  }
+  print_warnings(tokenizer.warnings());
   if (tokenizer.size() == 0) {
     return bad_input("tokenizer-none",
                      fmt::format("{} has no tokenizer; only prompts made of ids are possible",
