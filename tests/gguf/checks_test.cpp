@@ -2,7 +2,7 @@
 // the complete message.
 #include <gtest/gtest.h>
 
-#include <chrono>
+#include <ctime>
 #include <set>
 
 #include "gguf/file.h"
@@ -23,9 +23,9 @@ void expect_complete(const Error& error, const std::string& name) {
 }
 
 void expect_refused(const test::CorpusFile& file) {
-  const auto start = std::chrono::steady_clock::now();
+  const std::clock_t start = std::clock();  // processor time: the neighbours do not count
   const auto opened = File::from_bytes(file.bytes, "m.gguf");
-  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(1)) << file.name;
+  EXPECT_LT(std::clock() - start, CLOCKS_PER_SEC) << file.name;
   if (file.code.empty()) return;
   ASSERT_FALSE(opened) << file.name;
   EXPECT_EQ(opened.error().code, file.code) << file.name << ": " << opened.error().message;

@@ -6,8 +6,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <chrono>
 #include <cstring>
+#include <ctime>
 #include <filesystem>
 
 #include "gguf/writer.h"
@@ -142,9 +142,9 @@ TEST(File, opensAMillionStringsAndManyTensorsQuickly) {
     writer.add_tensor("t" + std::to_string(i), Format::F32, {1}, std::vector<std::byte>(4));
   }
   const auto bytes = writer.bytes().value();
-  const auto start = std::chrono::steady_clock::now();
+  const std::clock_t start = std::clock();
   const auto file = File::from_bytes(bytes, "memory").value();
-  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(1));
+  EXPECT_LT(std::clock() - start, CLOCKS_PER_SEC);
   EXPECT_EQ(file.find("tokens")->string_at(999'999), "token 999999");
   EXPECT_NE(file.find_tensor("t19999"), nullptr);
 }
