@@ -69,9 +69,12 @@ Status tokenize(const Options& options) {
   QUERN_TRY(const engine::Tokenizer tokenizer, engine::Tokenizer::from_file(file));
   print_warnings(tokenizer.warnings());
   if (tokenizer.size() == 0) {
-    return bad_input("tokenizer-none",
-                     fmt::format("{} has no tokenizer; only prompts made of ids are possible",
-                                 escape(options.file, 200)));
+    Error error;
+    error.kind = ErrorKind::kBadInput;
+    error.code = "tokenizer-none";
+    error.message = "the file has no tokenizer; only prompts made of ids are possible";
+    error.path = options.file;
+    return tl::unexpected(std::move(error));
   }
   return options.jsonl ? tokenize_lines(tokenizer) : print_table(tokenizer, options);
 }

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <bit>
 
 #include "engine/tokenizer/byte_map.h"
@@ -129,9 +130,11 @@ void ByteLevelBpe::encode(std::string_view text, std::vector<int32_t>& ids) cons
   PairMerger merger;
   size_t begin = 0;
   for (const size_t end : splitter_.split(text)) {
-    const std::string_view piece = text.substr(begin, end - begin);
-    cache.append(piece, [&] { encode_piece(piece, merger, ids); });
-    begin = end;
+    while (begin < end) {
+      const auto piece = text.substr(begin, std::min(end - begin, PairMerger::kMostBytes));
+      cache.append(piece, [&] { encode_piece(piece, merger, ids); });
+      begin += piece.size();
+    }
   }
 }
 

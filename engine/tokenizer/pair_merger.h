@@ -26,7 +26,8 @@ struct Merge {
 
 class PairMerger {
  public:
-  static constexpr uint32_t kEnd = UINT32_MAX;  // no neighbour
+  static constexpr uint32_t kEnd = UINT32_MAX;           // no neighbour
+  static constexpr size_t kMostBytes = size_t{1} << 30;  // of text at once; callers cut longer ones
 
   void clear() { symbols_.clear(); }
 

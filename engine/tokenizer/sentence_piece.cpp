@@ -77,7 +77,7 @@ void SentencePiece::encode(std::string_view text, std::vector<int32_t>& ids) con
 // symbol together with that symbol, nothing can merge across, so the words are independent.
 size_t SentencePiece::word_end(std::string_view text, size_t begin) const {
   size_t i = begin + character_size(text, begin);
-  while (i < text.size()) {
+  while (i < text.size() && i - begin < PairMerger::kMostBytes) {
     const size_t size = character_size(text, i);
     if (text.substr(i, size) == kSpaceSymbol && !joins_space_[byte_at(text, i - 1)]) break;
     i += size;

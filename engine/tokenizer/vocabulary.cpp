@@ -24,6 +24,14 @@ tl::unexpected<Error> refuse(const gguf::File& file, std::string code, std::stri
   return tl::unexpected(vocabulary_error(file, std::move(code), key, std::move(message)));
 }
 
+tl::unexpected<Error> unsupported(const gguf::File& file, std::string code, std::string_view key,
+                                  std::string_view found, std::string message) {
+  Error error = vocabulary_error(file, std::move(code), key, std::move(message));
+  error.kind = ErrorKind::kUnsupported;
+  error.found = std::string(found);
+  return tl::unexpected(std::move(error));
+}
+
 // Leaves `flag` as it is when the key is absent.
 Status read_flag(const gguf::File& file, std::string_view key, bool& flag) {
   const gguf::Value* value = file.find(key);
@@ -66,7 +74,9 @@ Result<Vocabulary> Vocabulary::from_file(const gguf::File& file) {
   QUERN_CHECK(vocabulary.read_tokens(file));
   QUERN_CHECK(vocabulary.read_scores(file));
   QUERN_CHECK(vocabulary.read_types(file));
-  if (vocabulary.model_ == TokenizerModel::kByteLevelBpe) vocabulary.choose_pretokenizer(file);
+  if (vocabulary.model_ == TokenizerModel::kByteLevelBpe) {
+    QUERN_CHECK(vocabulary.choose_pretokenizer(file));
+  }
   vocabulary.set_default_ids();
   QUERN_CHECK(vocabulary.read_special_ids(file));
   vocabulary.detect_special_ids();
@@ -89,14 +99,10 @@ Status Vocabulary::read_model(const gguf::File& file) {
   } else if (name == "gpt2") {
     model_ = TokenizerModel::kByteLevelBpe;
   } else if (name != "no_vocab" && name != "none") {
-    Error error = vocabulary_error(
-        file, "tokenizer-model", kModelKey,
+    return unsupported(
+        file, "tokenizer-model", kModelKey, name,
         fmt::format("tokenizer model {} is not supported; supported are llama and gpt2",
                     escape(name)));
-    error.kind = ErrorKind::kUnsupported;
-    error.found = std::string(name);
-    error.allowed = "llama, gpt2, no_vocab, none";
-    return tl::unexpected(std::move(error));
   }
   return {};
 }
@@ -174,8 +180,17 @@ Status Vocabulary::read_types(const gguf::File& file) {
   return {};
 }
 
-void Vocabulary::choose_pretokenizer(const gguf::File& file) {
+Status Vocabulary::choose_pretokenizer(const gguf::File& file) {
   pretokenizer_ = file.text(kPreKey);
+  for (const std::string_view raw :
+       {"gemma4", "granite-embed-multi-311m", "sarvam-moe", "whitespace"}) {
+    if (pretokenizer_ == raw) {
+      return unsupported(file, "tokenizer-pre", kPreKey, pretokenizer_,
+                         fmt::format("pre-tokenizer {} is not supported: its tokens are text, not "
+                                     "bytes",
+                                     escape(pretokenizer_)));
+    }
+  }
   if (pretokenizer_.empty()) {
     pretokenizer_ = kDefaultPretokenizer;
     warnings_.push_back(
@@ -189,6 +204,7 @@ void Vocabulary::choose_pretokenizer(const gguf::File& file) {
                     escape(pretokenizer_)));
     pretokenizer_ = kFallbackPretokenizer;
   }
+  return {};
 }
 
 void Vocabulary::set_default_ids() {

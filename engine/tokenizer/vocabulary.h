@@ -45,8 +45,8 @@ enum class TokenizerModel {
 class Vocabulary {
  public:
   // Reads the `tokenizer.ggml.*` keys. A file without a tokenizer gives an empty vocabulary.
-  // Errors: "tokenizer-model" (unsupported algorithm), "tokenizer-tokens", "tokenizer-scores",
-  // "tokenizer-types", "tokenizer-key" (a key of the wrong type).
+  // Errors: "tokenizer-model", "tokenizer-pre" (unsupported), "tokenizer-tokens",
+  // "tokenizer-scores", "tokenizer-types", "tokenizer-key" (a key of the wrong type).
   static Result<Vocabulary> from_file(const gguf::File& file);
 
   Vocabulary(Vocabulary&&) = default;
@@ -82,7 +82,7 @@ class Vocabulary {
   Status read_types(const gguf::File& file);
   Status read_special_ids(const gguf::File& file);
   Status read_flags(const gguf::File& file);
-  void choose_pretokenizer(const gguf::File& file);
+  Status choose_pretokenizer(const gguf::File& file);
   void set_default_ids();
   void detect_special_ids();
   void correct_types();

@@ -66,6 +66,17 @@ TEST(Vocabulary, refusesOtherAlgorithmsInWords) {
   }
 }
 
+TEST(Vocabulary, refusesPretokenizersThatDoNotWorkOnBytes) {
+  for (const char* pre : {"gemma4", "whitespace"}) {
+    Writer writer = writer_with("gpt2");
+    writer.set("tokenizer.ggml.pre", Writer::Scalar(std::string(pre)));
+    const auto result = read(writer);
+    ASSERT_FALSE(result) << pre;
+    EXPECT_EQ(result.error().kind, ErrorKind::kUnsupported);
+    EXPECT_EQ(result.error().code, "tokenizer-pre");
+  }
+}
+
 TEST(Vocabulary, takesDefaultsFromTheAlgorithm) {
   const Vocabulary llama = vocabulary_of(writer_with("llama"));
   EXPECT_EQ(llama.special(Role::kBos), 1);
