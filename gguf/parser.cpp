@@ -75,7 +75,6 @@ class Parser {
     QUERN_CHECK(version());
     QUERN_TRY(const uint64_t tensors, count("tensor", kSmallestTensorInfo));
     QUERN_TRY(const uint64_t entries, count("metadata", kSmallestEntry));
-    part_.metadata.reserve(entries);
     for (uint64_t i = 0; i < entries; ++i) QUERN_CHECK(entry(i));
     QUERN_CHECK(index_keys());
     QUERN_CHECK(alignment());

@@ -234,7 +234,6 @@ Status InfoReader::offset() {
 const NumberTypeInfo& info(NumberType type) { return kNumberTypes[static_cast<size_t>(type)]; }
 
 Status read_tensor_infos(Cursor& cursor, uint64_t count, Part& part) {
-  part.placements.reserve(count);
   for (uint64_t i = 0; i < count; ++i) QUERN_CHECK(InfoReader(cursor, i, part).run());
   return {};
 }
