@@ -77,4 +77,7 @@ class Backend {
 // The CPU backend; `threads` 0 means all processors.
 std::unique_ptr<Backend> make_cpu_backend(size_t threads);
 
+// Every operation in plain scalar C++, unquantized activations and cache: slow, for comparison.
+std::unique_ptr<Backend> make_reference_backend();
+
 }  // namespace quern::kernels

@@ -17,15 +17,18 @@ class AlignedBuffer {
 
   AlignedBuffer() = default;
 
-  // Errors: "out-of-memory".
-  static Result<AlignedBuffer> allocate(size_t bytes) {
+  // `count` parts of `bytes` each. Errors: "out-of-memory", also if the product is no size_t.
+  static Result<AlignedBuffer> allocate(size_t bytes, size_t count = 1) {
     AlignedBuffer buffer;
-    buffer.memory_.reset(std::calloc(bytes + kAlignment, 1));
+    if (bytes == 0 || count <= (SIZE_MAX - kAlignment) / bytes) {
+      buffer.memory_.reset(std::calloc(bytes * count + kAlignment, 1));
+    }
     if (!buffer.memory_) {
       return fail(ErrorKind::kFailure, "out-of-memory",
-                  "cannot allocate " + std::to_string(bytes) + " bytes of memory");
+                  "cannot allocate " + (count > 1 ? std::to_string(count) + " times " : "") +
+                      std::to_string(bytes) + " bytes of memory");
     }
-    buffer.size_ = bytes;
+    buffer.size_ = bytes * count;
     return buffer;
   }
 

@@ -122,7 +122,7 @@ void finish(const Partial& partial, uint32_t width, float* out) {
 }
 
 uint32_t granules(uint32_t positions) {
-  return (positions + kGranulePositions - 1) / kGranulePositions;
+  return positions / kGranulePositions + (positions % kGranulePositions > 0);
 }
 
 // Attention of one layer for the rows of a batch.

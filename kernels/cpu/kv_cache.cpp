@@ -64,13 +64,13 @@ TileLayout::TileLayout(const Heads& heads, CacheType cache_type)
       value_stride((heads.value_width + kScaleGroup - 1) / kScaleGroup * kScaleGroup) {
   const bool scaled = type == CacheType::kQ8_0;
   const size_t key_groups = (key_width + kScaleGroup - 1) / kScaleGroup;
-  const size_t key_scale_bytes = scaled ? key_groups * kTilePositions * sizeof(uint16_t) : 0;
-  const size_t value_scale_bytes =
-      scaled ? kTilePositions * (value_stride / kScaleGroup) * sizeof(uint16_t) : 0;
-  key_scales = align_up(key_width * kTilePositions * code_bytes(type));
-  values = align_up(key_scales + key_scale_bytes);
-  value_scales = align_up(values + kTilePositions * value_stride * code_bytes(type));
-  bytes = align_up(value_scales + value_scale_bytes);
+  const size_t value_groups = value_stride / kScaleGroup;
+  const size_t scale_bytes = scaled ? kTilePositions * sizeof(uint16_t) : 0;  // of one group
+  const size_t row_bytes = kTilePositions * code_bytes(type);  // of one value of all positions
+  key_scales = align_up(key_width * row_bytes);
+  values = align_up(key_scales + key_groups * scale_bytes);
+  value_scales = align_up(values + value_stride * row_bytes);
+  bytes = align_up(value_scales + value_groups * scale_bytes);
 }
 
 void store_key(const TileLayout& layout, std::byte* tile, uint32_t position, const float* key) {
@@ -90,7 +90,7 @@ CpuCache::CpuCache(const Program& program, CacheType type) {
   for (const Heads& heads : program.layers) {
     const TileLayout layout(heads, type);
     layers_.push_back({layout, block_bytes_});
-    block_bytes_ += heads.keys * (kBlockPositions / kTilePositions) * layout.bytes;
+    block_bytes_ += layout.bytes * (kBlockPositions / kTilePositions) * heads.keys;
   }
 }
 
@@ -101,7 +101,7 @@ uint64_t CpuCache::block_bytes(const Program& program, CacheType type) {
 Result<std::unique_ptr<CpuCache>> CpuCache::make(const Program& program, CacheType type,
                                                  uint32_t blocks) {
   std::unique_ptr<CpuCache> cache(new CpuCache(program, type));
-  QUERN_TRY(cache->memory_, AlignedBuffer::allocate(cache->block_bytes_ * blocks));
+  QUERN_TRY(cache->memory_, AlignedBuffer::allocate(cache->block_bytes_, blocks));
   return cache;
 }
 

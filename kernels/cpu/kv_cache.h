@@ -46,8 +46,8 @@ class CpuCache final : public Cache {
   // The tile that holds `position` of a sequence whose position/64-th block is `block`.
   std::byte* tile(uint32_t layer, uint32_t block, uint32_t head, uint32_t position) const {
     const Layer& l = layers_[layer];
-    const size_t index =
-        head * (kBlockPositions / kTilePositions) + position % kBlockPositions / kTilePositions;
+    const size_t index = size_t{head} * (kBlockPositions / kTilePositions) +
+                         position % kBlockPositions / kTilePositions;
     return memory_.data() + block * block_bytes_ + l.offset + index * l.layout.bytes;
   }
 

@@ -1,0 +1,193 @@
+// Projections on the CPU against the scalar reference.
+#include "kernels/cpu/linear.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/kernels/small_program.h"
+#include "tests/kernels/targets.h"
+
+namespace quern::kernels::cpu {
+namespace {
+
+using gguf::Format;
+using test::SmallProgram;
+
+constexpr uint32_t kSeed = 20240617;
+
+struct Features {
+  bool norm = false, bias = false, gate = false, residual = false;
+};
+
+struct Shape {
+  uint32_t in, out, rows;
+};
+
+// Activations that int8 codes hold exactly: multiples of 1/64 up to 127/64, reached in every 32.
+std::vector<float> exact_table(SmallProgram& small, uint32_t width) {
+  std::vector<float> table(SmallProgram::kTokens * width);
+  for (size_t i = 0; i < table.size(); ++i) {
+    const int code = static_cast<int>(small.random() % 255) - 127;
+    table[i] = static_cast<float>(i % 32 == 0 ? 127 : code) / 64.0f;
+  }
+  return table;
+}
+
+// One projection of the value `in`; returns its output.
+ValueId project(SmallProgram& small, ValueId in, Format format, const Shape& shape,
+                const Features& with) {
+  Projection op{.in = in, .norm = {}, .outputs = {}};
+  if (with.norm) op.norm = {small.vector(shape.in, 1, 0.2f), 1e-5f};
+  if (with.gate) op.activation = Activation::kSilu;
+  const ValueId add = with.residual ? small.embed(shape.out) : kAbsent;
+  const ValueId out = small.program.add_value(shape.out);
+  for (int i = 0; i <= int{with.gate}; ++i) {
+    op.outputs.push_back({.weight = small.matrix(format, shape.in, shape.out),
+                          .bias = with.bias ? small.vector(shape.out, 0, 1) : kAbsent,
+                          .out = out,
+                          .add = i == 0 ? add : kAbsent});
+  }
+  small.program.ops.push_back(op);
+  return out;
+}
+
+class ProjectionTest : public testing::TestWithParam<Format> {
+ protected:
+  bool is_float() const { return gguf::info(GetParam()).is_float(); }
+
+  // Compares both backends for every combination of features and random shapes. The error of one
+  // factor of a gated unit is multiplied by the other, which reaches four deviations.
+  template <typename Table>
+  void expect_equals_reference(bool with_norm, double tolerance, Table&& table) {
+    const auto cpu = make_cpu_backend(2), reference = make_reference_backend();
+    for (uint32_t mask = 0; mask < 8; ++mask) {
+      SmallProgram small(kSeed + mask);
+      SCOPED_TRACE(testing::Message() << "seed " << kSeed + mask);
+      const uint32_t block = gguf::info(GetParam()).block_values;
+      const uint32_t blocks = is_float() ? 20 + small.random() % 200 : 1 + small.random() % 3;
+      const Shape shape{blocks * block, static_cast<uint32_t>(1 + small.random() % 40),
+                        static_cast<uint32_t>(1 + small.random() % 20)};
+      const ValueId in = small.embed(shape.in, table(small, shape.in));
+      const ValueId out = project(small, in, GetParam(), shape,
+                                  {.norm = with_norm,
+                                   .bias = (mask & 1) != 0,
+                                   .gate = (mask & 2) != 0,
+                                   .residual = (mask & 4) != 0});
+      test::expect_close(test::run(*cpu, small, out, shape.rows),
+                         test::run(*reference, small, out, shape.rows),
+                         tolerance * (mask & 2 ? 4 : 1));
+    }
+  }
+};
+
+// Only the rounding of f32 chains is left: at most 770 values with |w x| of about 1 / 28 each, and
+// minimums that cancel most of a Q4_K sum, are far below 20 steps of 2^-24.
+TEST_P(ProjectionTest, equalsTheReferenceWhereActivationsAreExact) {
+  expect_equals_reference(false, 2e-6, exact_table);
+}
+
+// A float format sees the norm's rounding too. A quantized one sees normalized activations rounded
+// to a step of a = max|x| / 127 per 32 values: an error of deviation a / sqrt(12), with max|x|
+// about 2.4 deviations of x, so 2.4 / 127 / sqrt(12) = 0.55 % of y. Six deviations of it, for the
+// largest of some 800 outputs.
+TEST_P(ProjectionTest, equalsTheReferenceAfterANorm) {
+  expect_equals_reference(true, is_float() ? 3e-6 : 6 * 0.0055,
+                          [](SmallProgram& small, uint32_t width) {
+                            return small.normal(SmallProgram::kTokens * width, 0.3f, 2);
+                          });
+}
+
+INSTANTIATE_TEST_SUITE_P(Formats, ProjectionTest,
+                         testing::Values(Format::F32, Format::F16, Format::BF16, Format::Q8_0,
+                                         Format::Q4_K),
+                         [](const auto& test) { return std::string(gguf::info(test.param).name); });
+
+TEST(Projection, severalOutputsShareOneInputAndItsNorm) {
+  SmallProgram small(kSeed);
+  const ValueId in = small.embed(256);
+  Projection op{.in = in, .norm = {small.vector(256, 1, 0.2f), 1e-5f}, .outputs = {}};
+  for (const auto& [format, out] :
+       {std::pair(Format::F32, 40u), std::pair(Format::Q8_0, 33u), std::pair(Format::Q4_K, 16u)}) {
+    op.outputs.push_back(
+        {.weight = small.matrix(format, 256, out), .out = small.program.add_value(out)});
+  }
+  small.program.ops.push_back(op);
+  const auto cpu = make_cpu_backend(2), reference = make_reference_backend();
+  for (const Linear& linear : op.outputs) {
+    const bool exact = gguf::info(small.weights[linear.weight].format).is_float();
+    test::expect_close(test::run(*cpu, small, linear.out, 9),
+                       test::run(*reference, small, linear.out, 9), exact ? 3e-6 : 6 * 0.0055);
+  }
+}
+
+TEST(Projection, addsToItsOwnOutputInPlace) {
+  SmallProgram small(kSeed);
+  const ValueId in = small.embed(64), x = small.embed(48);
+  Linear linear{.weight = small.matrix(Format::F32, 64, 48), .out = x, .add = x};
+  small.program.ops.push_back(Projection{.in = in, .norm = {}, .outputs = {linear}});
+  const auto cpu = make_cpu_backend(2), reference = make_reference_backend();
+  test::expect_close(test::run(*cpu, small, x, 5), test::run(*reference, small, x, 5), 2e-6);
+}
+
+TEST(Projection, packsRowsThatAreNarrowerThanTheirValue) {
+  SmallProgram small(kSeed);
+  const ValueId in = small.embed(64), out = small.program.add_value(24);
+  const ValueId wide = small.program.add_value(100);
+  const Linear narrow{.weight = small.matrix(Format::F32, 64, 32), .out = wide};
+  const Linear last{.weight = small.matrix(Format::F32, 32, 24), .out = out};
+  small.program.ops.push_back(Projection{.in = in, .norm = {}, .outputs = {narrow}});
+  small.program.ops.push_back(Projection{.in = wide, .norm = {}, .outputs = {last}});
+  const auto cpu = make_cpu_backend(2), reference = make_reference_backend();
+  test::expect_close(test::run(*cpu, small, out, 5), test::run(*reference, small, out, 5), 3e-6);
+}
+
+TEST(Projection, givesTheSameBitsForAnyThreadsAndForRowsOneByOne) {
+  for (const Format format : {Format::F16, Format::Q8_0, Format::Q4_K}) {
+    SmallProgram small(kSeed);
+    const ValueId in = small.embed(512);
+    const ValueId out = project(small, in, format, {512, 50, 0},
+                                {.norm = true, .bias = true, .gate = true, .residual = true});
+    const auto first = make_cpu_backend(1);
+    const std::vector<float> expected = test::run(*first, small, out, 21);
+    test::for_each_instruction_set([&](bool exact) {
+      if (!exact) return;
+      for (const size_t threads : {1, 2, 3}) {
+        const auto cpu = make_cpu_backend(threads);
+        test::expect_same(test::run(*cpu, small, out, 21), expected);
+        const auto cache = test::make_cache(*cpu, small, 0);
+        std::vector<float> single;
+        const test::TestBatch all = test::one_sequence(0, 21, {});
+        for (size_t row = 0; row < 21; ++row) {
+          const auto y = test::run(*cpu, small, out, *cache, all.part(row, row + 1));
+          single.insert(single.end(), y.begin(), y.end());
+        }
+        test::expect_same(single, expected);
+      }
+    });
+  }
+}
+
+TEST(Projection, showsNotANumberInEveryOutputOfItsRowOnly) {
+  for (const Format format : {Format::F32, Format::Q8_0}) {
+    SmallProgram small(kSeed);
+    std::vector<float> table = small.normal(SmallProgram::kTokens * 64);
+    table[31 * 64 + 5] = NAN;  // token of position 1
+    const ValueId in = small.embed(64, table);
+    const ValueId out = project(small, in, format, {64, 20, 0}, {});
+    const auto cpu = make_cpu_backend(2);
+    const std::vector<float> y = test::run(*cpu, small, out, 3);
+    for (size_t i = 0; i < y.size(); ++i) EXPECT_EQ(std::isnan(y[i]), i / 20 == 1) << i;
+  }
+}
+
+TEST(RmsNorm, dividesByTheRootMeanSquare) {
+  // mean(x^2) = (9 + 16 + 0 + 0) / 4 = 6.25; epsilon 2.75 makes the root 3.
+  const float x[] = {3, -4, 0, 0}, weight[] = {1, 0.5f, 1, 1};
+  float y[4];
+  rms_norm(x, weight, 2.75f, 4, y);
+  EXPECT_NEAR(y[0], 1.0, 1e-6);
+  EXPECT_NEAR(y[1], -2.0 / 3, 1e-6);
+  EXPECT_EQ(y[2], 0);
+}
+
+}  // namespace
+}  // namespace quern::kernels::cpu
