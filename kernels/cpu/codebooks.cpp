@@ -433,11 +433,13 @@ constexpr std::array<int8_t, 3> kIq1Alphabet = {-1, 0, 1};
 
 }  // namespace
 
-constinit const Codebook<8, 256> kIq2XxsCodebook = expand<8>(kIq2XxsPacked, kIq2Alphabet);
-constinit const Codebook<8, 512> kIq2XsCodebook = expand<8>(kIq2XsPacked, kIq2Alphabet);
-constinit const Codebook<8, 1024> kIq2SCodebook = expand<8>(kIq2SPacked, kIq2Alphabet);
-constinit const Codebook<4, 256> kIq3XxsCodebook = expand<4>(kIq3XxsPacked, kIq3XxsAlphabet);
-constinit const Codebook<4, 512> kIq3SCodebook = expand<4>(kIq3SPacked, kIq3SAlphabet);
-constinit const Codebook<8, 2048> kIq1Codebook = expand<8>(kIq1SPacked, kIq1Alphabet);
+alignas(64) constinit const Codebook<8, 256> kIq2XxsCodebook = expand<8>(kIq2XxsPacked,
+                                                                         kIq2Alphabet);
+alignas(64) constinit const Codebook<8, 512> kIq2XsCodebook = expand<8>(kIq2XsPacked, kIq2Alphabet);
+alignas(64) constinit const Codebook<8, 1024> kIq2SCodebook = expand<8>(kIq2SPacked, kIq2Alphabet);
+alignas(64) constinit const Codebook<4, 256> kIq3XxsCodebook = expand<4>(kIq3XxsPacked,
+                                                                         kIq3XxsAlphabet);
+alignas(64) constinit const Codebook<4, 512> kIq3SCodebook = expand<4>(kIq3SPacked, kIq3SAlphabet);
+alignas(64) constinit const Codebook<8, 2048> kIq1Codebook = expand<8>(kIq1SPacked, kIq1Alphabet);
 
 }  // namespace quern::kernels::cpu

@@ -12,12 +12,13 @@ namespace quern::kernels::cpu {
 template <size_t Run, size_t Entries>
 using Codebook = std::array<std::array<int8_t, Run>, Entries>;
 
-extern const Codebook<8, 256> kIq2XxsCodebook;
-extern const Codebook<8, 512> kIq2XsCodebook;
-extern const Codebook<8, 1024> kIq2SCodebook;
-extern const Codebook<4, 256> kIq3XxsCodebook;
-extern const Codebook<4, 512> kIq3SCodebook;
-extern const Codebook<8, 2048> kIq1Codebook;  // IQ1_S and IQ1_M: -1, 0, 1
+// Aligned to cache lines, so that no entry lies across two.
+alignas(64) extern const Codebook<8, 256> kIq2XxsCodebook;
+alignas(64) extern const Codebook<8, 512> kIq2XsCodebook;
+alignas(64) extern const Codebook<8, 1024> kIq2SCodebook;
+alignas(64) extern const Codebook<4, 256> kIq3XxsCodebook;
+alignas(64) extern const Codebook<4, 512> kIq3SCodebook;
+alignas(64) extern const Codebook<8, 2048> kIq1Codebook;  // IQ1_S and IQ1_M: -1, 0, 1
 
 // IQ4_NL and IQ4_XS.
 inline constexpr std::array<int8_t, 16> kNl4Codes = {-127, -104, -83, -65, -49, -35, -22, -10,

@@ -11,6 +11,7 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include "kernels/cpu/unpack_iq-inl.h"
 #include "kernels/cpu/unpack_k-inl.h"
 #include "kernels/cpu/unpack_lanes-inl.h"
 #include "kernels/cpu/unpack_simple-inl.h"

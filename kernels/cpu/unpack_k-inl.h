@@ -237,6 +237,42 @@ struct Unpacker<gguf::Format::TQ2_0> {
   }
 };
 
+template <>
+struct Unpacker<gguf::Format::TQ1_0> {
+  // `digits` base-3 digits of four bytes; digit n is stored at value k + n * step. A byte is a
+  // fraction of 256: times 3, the integer part is the next digit and the rest the next fraction.
+  static HWY_INLINE void Digits(V32 bytes, size_t digits, size_t k, size_t step,
+                                const Columns& out) {
+    const V32 fractions = Splat(0x00FF00FF);
+    V32 even = hn::And(bytes, fractions);
+    V32 odd = hn::And(hn::ShiftRight<8>(bytes), fractions);
+    for (size_t n = 0; n < digits; ++n) {
+      const V32 even3 = hn::Add(even, hn::Add(even, even));
+      const V32 odd3 = hn::Add(odd, hn::Add(odd, odd));
+      const V32 codes = hn::Or(hn::And(hn::ShiftRight<8>(even3), Splat(0x00030003)),
+                               hn::And(odd3, Splat(0x03000300)));
+      out.Codes(k + n * step, hn::Add(codes, SplatByte(kPanelBias - 1)));
+      even = hn::And(even3, fractions);
+      odd = hn::And(odd3, fractions);
+    }
+  }
+
+  static HWY_INLINE void Block(const RowBlocks& rows, const Columns& out) {
+    const FourWords first = LoadWords(rows, 0);
+    const FourWords second = LoadWords(rows, 16);
+    const FourWords third = LoadWords(rows, 32);
+    for (size_t j = 0; j < 4; ++j) {
+      Digits(first.w[j], 5, 4 * j, 32, out);
+      Digits(second.w[j], 5, 16 + 4 * j, 32, out);
+      Digits(third.w[j], 5, 160 + 4 * j, 16, out);
+    }
+    const FourWords tail = LoadWords(rows, 38);  // ends with four bytes of four digits, then d
+    Digits(hn::Or(hn::ShiftRight<16>(tail.w[2]), hn::ShiftLeft<16>(tail.w[3])), 4, 240, 4, out);
+    const VF d = UpperHalfToFloat(tail.w[3]);
+    for (size_t g = 0; g < 8; ++g) out.Scale(g, d);
+  }
+};
+
 }  // namespace quern::kernels::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 #endif
