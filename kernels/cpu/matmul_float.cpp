@@ -134,20 +134,21 @@ void MultiplyBlock(const MatMulTile& tile, size_t row, size_t token) {
   }
 }
 
-template <Format F, size_t kRows>
-void MultiplyRows(const MatMulTile& tile, size_t row) {
-  size_t token = 0;
-  for (; token + kBlock <= tile.tokens; token += kBlock) {
-    MultiplyBlock<F, kRows, kBlock>(tile, row, token);
+// All rows times kTokens tokens, which stay in the cache meanwhile.
+template <Format F, size_t kTokens>
+void MultiplyTokens(const MatMulTile& tile, size_t token) {
+  size_t row = 0;
+  for (; row + kBlock <= tile.rows; row += kBlock) {
+    MultiplyBlock<F, kBlock, kTokens>(tile, row, token);
   }
-  for (; token < tile.tokens; ++token) MultiplyBlock<F, kRows, 1>(tile, row, token);
+  for (; row < tile.rows; ++row) MultiplyBlock<F, 1, kTokens>(tile, row, token);
 }
 
 template <Format F>
 void Multiply(const MatMulTile& tile) {
-  size_t row = 0;
-  for (; row + kBlock <= tile.rows; row += kBlock) MultiplyRows<F, kBlock>(tile, row);
-  for (; row < tile.rows; ++row) MultiplyRows<F, 1>(tile, row);
+  size_t token = 0;
+  for (; token + kBlock <= tile.tokens; token += kBlock) MultiplyTokens<F, kBlock>(tile, token);
+  for (; token < tile.tokens; ++token) MultiplyTokens<F, 1>(tile, token);
 }
 
 void MatMulFloat(const MatMulTile& tile) {
