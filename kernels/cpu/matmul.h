@@ -1,4 +1,5 @@
-// Matrix times activations, one tile of weight rows at a time: the inner loop of decode and prefill.
+// Matrix times activations, one tile of weight rows at a time: the inner loop of decode and
+// prefill.
 #pragma once
 
 #include <cstddef>
@@ -12,14 +13,14 @@ namespace quern::kernels::cpu {
 inline constexpr size_t kRowTile = 16;  // weight rows that one call works on
 
 // out[t * out_stride + r] = sum over k of W[r][k] * x[t][k],  r < rows, t < tokens.
-// Results do not depend on `rows`, `tokens` or the instruction set (any with FMA): each output is one
-// chain in a fixed order, see reference::dot_quantized and reference::dot_float.
+// Results do not depend on `rows`, `tokens` or the instruction set (any with FMA): each output is
+// one chain in a fixed order, see reference::dot_quantized and reference::dot_float.
 struct MatMulTile {
   gguf::Format format;
   const std::byte* weights;  // first row of the tile; rows follow each other every row_bytes
   size_t row_bytes;
-  size_t rows;               // 1 … kRowTile
-  size_t values;             // k: values per row
+  size_t rows;    // 1 … kRowTile
+  size_t values;  // k: values per row
   // Activations, [tokens][values]; the integer form for quantized formats, the float form for the
   // float formats.
   const std::byte* quantized;  // QuantizedLayout{values}

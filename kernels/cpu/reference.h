@@ -12,7 +12,8 @@ namespace quern::kernels::cpu::reference {
 
 // A block of any quantized format as integers: value i = scale[i / 16] * codes[i] - min[i / 16].
 // The product is exact in f32 in every format (spec: block formats, section 1), so this form loses
-// nothing; formats without minimums have min = 0. Scales shared by more than 16 values are repeated.
+// nothing; formats without minimums have min = 0. Scales shared by more than 16 values are
+// repeated.
 struct UnpackedBlock {
   alignas(64) int8_t codes[256];
   float scale[16];
@@ -29,15 +30,17 @@ void decode_row(gguf::Format format, const std::byte* row, float* out, size_t va
 // What cpu::quantize_row reproduces to the bit.
 void quantize_row(const float* x, size_t values, const QuantizedRow& out);
 
-// The quantized dot product that every integer kernel reproduces to the bit. Groups g of 32 values in
-// ascending order, P the exact integer sum of code * activation code, X the sum of activation codes:
+// The quantized dot product that every integer kernel reproduces to the bit. Groups g of 32 values
+// in ascending order, P the exact integer sum of code * activation code, X the sum of activation
+// codes:
 //   acc  = fma(f32(P_g) * scale_g, a_g, acc)     (two scales: fma(f32(P_1), s_1, f32(P_0) * s_0))
 //   mins = fma(f32(X_g) * min_g,   a_g, mins)    (likewise)
 //   result = acc - mins
-float dot_quantized(gguf::Format format, const std::byte* row, const QuantizedRow& x, size_t values);
+float dot_quantized(gguf::Format format, const std::byte* row, const QuantizedRow& x,
+                    size_t values);
 
-// The dot product of the float formats: partial sum j takes the values with k mod 16 = j in ascending
-// order by fma, then the 16 are folded 8-4-2-1 (s_j += s_{j+8}, then +4, +2, +1).
+// The dot product of the float formats: partial sum j takes the values with k mod 16 = j in
+// ascending order by fma, then the 16 are folded 8-4-2-1 (s_j += s_{j+8}, then +4, +2, +1).
 float dot_float(gguf::Format format, const std::byte* row, const float* x, size_t values);
 
 }  // namespace quern::kernels::cpu::reference
