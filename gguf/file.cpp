@@ -78,12 +78,10 @@ Status check_quantization_version(const Part& first, std::span<const TensorView>
 Result<std::vector<Part>> load_siblings(Part opened, const SplitKeys& keys,
                                         std::span<const std::string> paths,
                                         const OpenOptions& options) {
-  std::vector<Part> parts;
+  std::vector<Part> parts(paths.size());
+  parts[keys.number] = std::move(opened);
   for (uint64_t k = 0; k < paths.size(); ++k) {
-    if (k == keys.number) {
-      parts.push_back(std::move(opened));
-      continue;
-    }
+    if (k == keys.number) continue;
     std::error_code ignored;
     if (!std::filesystem::exists(paths[k], ignored)) {
       const std::string name = std::filesystem::path(paths[k]).filename().string();
@@ -93,8 +91,7 @@ Result<std::vector<Part>> load_siblings(Part opened, const SplitKeys& keys,
                                   paths[keys.number], "file name", std::nullopt, "absent",
                                   escape(name)});
     }
-    QUERN_TRY(Part part, load(paths[k], options));
-    parts.push_back(std::move(part));
+    QUERN_TRY(parts[k], load(paths[k], options));
   }
   return parts;
 }

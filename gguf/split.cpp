@@ -45,6 +45,12 @@ Result<SplitKeys> read_split_keys(const Part& part) {
   }
   if (keys.count == 1) return keys;
   QUERN_TRY(keys.number, split_key(part, "split.no"));
+  if (keys.number >= keys.count) {
+    const std::string found = std::to_string(keys.number), last = std::to_string(keys.count - 1);
+    return part.fail_value(
+        "split-no", "split.no", found, "0 to " + last,
+        "is part " + found + ", expected part 0 to " + last + " (counted from 0)");
+  }
   QUERN_TRY(keys.tensors, split_key(part, "split.tensors.count"));
   return keys;
 }

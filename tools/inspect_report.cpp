@@ -62,7 +62,8 @@ std::vector<TypeUse> quantization_mix(std::span<const TensorRow> rows) {
   }
   std::vector<TypeUse> sorted;
   for (const auto& [type, use] : uses) sorted.push_back(use);
-  std::ranges::stable_sort(sorted, std::greater{}, &TypeUse::bytes);
+  std::ranges::sort(sorted, std::greater{},
+                    [](const TypeUse& use) { return std::pair(use.bytes, use.type); });
   return sorted;
 }
 

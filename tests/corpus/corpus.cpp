@@ -258,6 +258,11 @@ void model_rows(Collection& out) {
   RawFile many(0, 1);
   many.scalar("split.count", 4, uint32_t{65536});
   out.add("split of many", many, "split-count", "says 65536 parts, must be 1 to 65535");
+  RawFile outside(0, 3);
+  outside.scalar("split.count", 2, uint16_t{3}).scalar("split.no", 2, uint16_t{3});
+  outside.scalar("split.tensors.count", 5, int32_t{0});
+  out.add("split part outside", outside, "split-no",
+          "is part 3, expected part 0 to 2 (counted from 0)");
   RawFile negative(0, 1);
   negative.scalar("split.count", 5, int32_t{-1});
   out.add("split count type", negative, "key-type",
@@ -276,9 +281,7 @@ std::vector<uint64_t> boundaries(size_t width, uint64_t left) {
   return values;
 }
 
-}  // namespace
-
-std::vector<RawFile> seeds() {
+std::vector<RawFile> make_seeds() {
   std::vector<RawFile> seeds;
   seeds.push_back(tiny());
 
@@ -309,6 +312,13 @@ std::vector<RawFile> seeds() {
   unusual.tensor("late", {2}, 0, 24).tensor("early", {3}, 24, 0);
   seeds.push_back(unusual.data(64, 8));
   return seeds;
+}
+
+}  // namespace
+
+const std::vector<RawFile>& seeds() {
+  static const std::vector<RawFile> made = make_seeds();
+  return made;
 }
 
 std::vector<CorpusFile> check_table() {

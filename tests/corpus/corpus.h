@@ -20,7 +20,7 @@ struct CorpusFile {
 
 // Small valid files that together use every part of the format: scalars of every type, nested and
 // string arrays, tensors of several types, an unusual alignment, a file without tensors.
-std::vector<RawFile> seeds();
+const std::vector<RawFile>& seeds();
 
 // Every row of the table of checks (docs/gguf.md) that one file can violate: at least one file
 // each.

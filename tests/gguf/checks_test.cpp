@@ -79,6 +79,7 @@ TEST(Checks, coverTheWholeTable) {
                                        "data-overlap",
                                        "split-missing-key",
                                        "split-count",
+                                       "split-no",
                                        "quant-version",
                                        "key-type"};
   std::set<std::string> seen;
