@@ -1,7 +1,6 @@
 #include "kernels/cpu/matmul.h"
 
 #include "kernels/cpu/matmul_parts.h"
-#include "kernels/cpu/reference.h"
 
 namespace quern::kernels::cpu {
 
@@ -11,11 +10,6 @@ void matmul_tile(const MatMulTile& tile, std::byte* scratch) {
   } else {
     matmul_quantized(tile, scratch);
   }
-}
-
-// Rows are decoded to gather embeddings, one per token: too little work to need SIMD.
-void decode_row(gguf::Format format, const std::byte* row, float* out, size_t values) {
-  reference::decode_row(format, row, out, values);
 }
 
 }  // namespace quern::kernels::cpu
