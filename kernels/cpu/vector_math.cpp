@@ -8,7 +8,6 @@ namespace quern::kernels::cpu {
 #define QUERN_INSTANTIATED_ELSEWHERE(arch)                                        \
   extern template void ExpShifted::operator()<arch>(arch, float*, size_t, float); \
   extern template void SiluMultiply::operator()<arch>(arch, float*, const float*, size_t)
-QUERN_INSTANTIATED_ELSEWHERE(xsimd::avx512bw);
 QUERN_INSTANTIATED_ELSEWHERE(xsimd::fma3<xsimd::avx2>);
 QUERN_INSTANTIATED_ELSEWHERE(xsimd::sse2);
 #undef QUERN_INSTANTIATED_ELSEWHERE

@@ -7,7 +7,8 @@
 
 namespace quern::kernels::cpu {
 
-// x[i] = exp(x[i] - shift). At most 1.5 ulp from the exact value; NaN stays NaN.
+// x[i] = exp(x[i] - shift). At most 1.5 ulp from the exact value; NaN stays NaN. Results below
+// the smallest normal number may become 0; infinity begins at 88.3763 already.
 void exp_shifted(float* x, size_t count, float shift);
 
 // gate[i] = silu(gate[i]) * up[i], silu(x) = x / (1 + exp(-x)).

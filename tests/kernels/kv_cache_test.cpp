@@ -1,0 +1,253 @@
+// What goes into the cache comes out of it, through the kernels that read it.
+#include "kernels/cpu/kv_cache.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+#include <set>
+
+#include "kernels/cpu/attention_kernels.h"
+#include "kernels/cpu/f16.h"
+
+namespace quern::kernels::cpu {
+namespace {
+
+constexpr uint32_t kSeed = 20240620;
+constexpr CacheType kCacheTypes[] = {CacheType::kF32, CacheType::kF16, CacheType::kQ8_0};
+constexpr Heads kHeads = {2, 2, 80, 48};  // widths that are no multiple of 32
+
+// Key of one position, value by value: q = e_i picks value i without rounding.
+std::vector<float> read_key(const TileLayout& layout, const std::byte* tile, uint32_t position) {
+  std::vector<float> key;
+  for (uint32_t i = 0; i < layout.key_width; ++i) {
+    std::vector<float> unit(layout.key_width, 0.0f);
+    unit[i] = 1;
+    const float* query = unit.data();
+    float scores[kTilePositions];
+    tile_scores(layout, tile, &query, 1, scores, kTilePositions);
+    key.push_back(scores[position]);
+  }
+  return key;
+}
+
+std::vector<float> read_value(const TileLayout& layout, const std::byte* tile, uint32_t position) {
+  float weights[kTilePositions] = {};
+  weights[position] = 1;
+  std::vector<float> value(layout.value_stride, 0.0f);
+  float* out = value.data();
+  const uint32_t seen = position + 1;
+  tile_values(layout, tile, weights, kTilePositions, &seen, 1, &out);
+  value.resize(layout.value_width);
+  return value;
+}
+
+// The largest error of value i of a stored head. f16 rounds to 11 bits, or to a multiple of 2^-24;
+// so does the scale d = max|x| / 127 of q8_0, whose codes, at most 127, round x to half a step.
+double allowed_error(CacheType type, const std::vector<float>& x, size_t i) {
+  const auto f16 = [](double value) { return std::max(std::abs(value) * 0x1p-11, 0x1p-25); };
+  if (type == CacheType::kF32) return 0;
+  if (type == CacheType::kF16) return f16(x[i]);
+  double largest = 0;
+  const size_t group = i / kScaleGroup * kScaleGroup;
+  for (size_t k = group; k < std::min(x.size(), group + kScaleGroup); ++k) {
+    largest = std::max(largest, std::abs(double{x[k]}));
+  }
+  const double d = largest / 127;
+  return 0.50001 * d + 127 * f16(d);
+}
+
+void expect_stored(CacheType type, const std::vector<float>& found, const std::vector<float>& x) {
+  for (size_t i = 0; i < x.size(); ++i) {
+    ASSERT_NEAR(found[i], x[i], allowed_error(type, x, i)) << "value " << i;
+  }
+}
+
+// Groups of 32 from the range of subnormal halves up to thousands.
+std::vector<float> varied(size_t count, std::mt19937& random) {
+  std::normal_distribution<float> normal;
+  std::vector<float> x(count);
+  for (size_t i = 0; i < count; ++i) {
+    if (i % 32 == 0)
+      normal = std::normal_distribution<float>(
+          0, std::ldexp(1.0f, static_cast<int>(random() % 32) - 20));
+    x[i] = normal(random);
+  }
+  return x;
+}
+
+class CacheOf : public testing::TestWithParam<CacheType> {
+ protected:
+  static Program program() {
+    Program program;
+    program.layers = {kHeads, {3, 1, 16, 16}, kHeads};
+    return program;
+  }
+  std::unique_ptr<CpuCache> make(uint32_t blocks) {
+    auto cache = CpuCache::make(program(), GetParam(), blocks);
+    EXPECT_TRUE(cache);
+    return std::move(*cache);
+  }
+  std::mt19937 random_{kSeed};
+};
+
+TEST_P(CacheOf, returnsKeysAndValuesWithinTheRoundingOfItsType) {
+  const auto cache = make(1);
+  const TileLayout& layout = cache->layout(0);
+  std::byte* tile = cache->tile(0, 0, 1, 16);
+  std::vector<std::vector<float>> keys, values;
+  for (uint32_t p = 0; p < kTilePositions; ++p) {
+    keys.push_back(varied(layout.key_width, random_));
+    values.push_back(varied(layout.value_width, random_));
+    store_key(layout, tile, p, keys[p].data());
+    store_value(layout, tile, p, values[p].data());
+  }
+  for (uint32_t p = 0; p < kTilePositions; ++p) {
+    expect_stored(GetParam(), read_key(layout, tile, p), keys[p]);
+    expect_stored(GetParam(), read_value(layout, tile, p), values[p]);
+  }
+}
+
+TEST_P(CacheOf, usesTheWholeRangeOfItsType) {
+  const auto cache = make(1);
+  const TileLayout& layout = cache->layout(1);
+  std::byte* tile = cache->tile(1, 0, 0, 0);
+  // The largest of a group and its opposite are off by the rounding of the scale alone.
+  std::vector<float> x(16, 0.3f);
+  x[2] = 5;
+  x[9] = -5;
+  store_key(layout, tile, 3, x.data());
+  store_value(layout, tile, 3, x.data());
+  for (const auto& found : {read_key(layout, tile, 3), read_value(layout, tile, 3)}) {
+    EXPECT_NEAR(found[2], 5, 5 * 0x1p-11);
+    EXPECT_EQ(found[9], -found[2]);
+  }
+}
+
+TEST_P(CacheOf, givesEveryTileItsOwnBytes) {
+  const auto cache = make(3);
+  std::set<const std::byte*> starts;
+  uint64_t bytes = 0;
+  const Program shape = program();
+  for (uint32_t block = 0; block < 3; ++block) {
+    for (uint32_t layer = 0; layer < shape.layers.size(); ++layer) {
+      for (uint32_t head = 0; head < shape.layers[layer].keys; ++head) {
+        for (uint32_t position = 0; position < kBlockPositions; position += kTilePositions) {
+          const std::byte* tile = cache->tile(layer, block, head, position);
+          // 16 positions share it, here and in every later block of a sequence.
+          EXPECT_EQ(cache->tile(layer, block, head, position + 15), tile);
+          EXPECT_EQ(cache->tile(layer, block, head, position + 5 * kBlockPositions), tile);
+          EXPECT_EQ(reinterpret_cast<uintptr_t>(tile) % 64, 0u);
+          EXPECT_TRUE(starts.empty() || tile > *starts.rbegin());  // in this order
+          starts.insert(tile);
+          bytes += cache->layout(layer).bytes;
+        }
+      }
+    }
+  }
+  // As many starts as tiles, in ascending order, and as many bytes as the cache has: no overlap
+  // as long as each is followed by its own bytes.
+  EXPECT_EQ(starts.size(), 3u * 4 * (2 + 1 + 2));
+  EXPECT_EQ(bytes, cache->bytes());
+  for (auto it = starts.begin(); std::next(it) != starts.end(); ++it) {
+    const auto gap = static_cast<size_t>(*std::next(it) - *it);
+    EXPECT_TRUE(gap == cache->layout(0).bytes || gap == cache->layout(1).bytes);
+  }
+}
+
+TEST_P(CacheOf, partsOfATileDoNotOverlap) {
+  for (const Heads& heads : {kHeads, Heads{1, 1, 16, 16}, Heads{1, 1, 128, 1}}) {
+    const TileLayout layout(heads, GetParam());
+    const size_t code = GetParam() == CacheType::kF32 ? 4 : GetParam() == CacheType::kF16 ? 2 : 1;
+    const size_t scales = GetParam() == CacheType::kQ8_0 ? 16 * 2 : 0;
+    EXPECT_GE(layout.key_scales, heads.key_width * 16 * code);
+    EXPECT_GE(layout.values, layout.key_scales + (heads.key_width + 31) / 32 * scales);
+    EXPECT_GE(layout.value_scales, layout.values + (heads.value_width + 31) / 32 * 32 * 16 * code);
+    EXPECT_GE(layout.bytes, layout.value_scales + (heads.value_width + 31) / 32 * scales);
+  }
+}
+
+TEST_P(CacheOf, copiesABlockOfAllLayersAndNothingElse) {
+  const auto cache = make(3);
+  const Program shape = program();
+  const auto key_of = [](uint32_t layer, uint32_t block, uint32_t head, uint32_t position) {
+    return static_cast<float>(1 + layer + 3 * (block + 3 * (head + 2 * position)));
+  };
+  const auto for_all = [&](auto&& action) {
+    for (uint32_t layer = 0; layer < shape.layers.size(); ++layer) {
+      for (uint32_t block = 0; block < 3; ++block) {
+        for (uint32_t head = 0; head < shape.layers[layer].keys; ++head) {
+          for (const uint32_t position : {0u, 31u, 63u}) action(layer, block, head, position);
+        }
+      }
+    }
+  };
+  for_all([&](uint32_t layer, uint32_t block, uint32_t head, uint32_t position) {
+    const std::vector<float> x(80, key_of(layer, block, head, position));
+    std::byte* tile = cache->tile(layer, block, head, position);
+    store_key(cache->layout(layer), tile, position % 16, x.data());
+    store_value(cache->layout(layer), tile, position % 16, x.data());
+  });
+  cache->copy_block(0, 2);
+  for_all([&](uint32_t layer, uint32_t block, uint32_t head, uint32_t position) {
+    const float expected = key_of(layer, block == 2 ? 0 : block, head, position);
+    const std::byte* tile = cache->tile(layer, block, head, position);
+    for (const auto& found : {read_key(cache->layout(layer), tile, position % 16),
+                              read_value(cache->layout(layer), tile, position % 16)}) {
+      ASSERT_NEAR(found.back(), expected, expected * 0x1p-10);
+    }
+  });
+}
+
+TEST_P(CacheOf, showsNotANumberInTheScoreOfItsPositionOnly) {
+  for (const float bad : {NAN, INFINITY}) {
+    const auto cache = make(1);
+    const TileLayout& layout = cache->layout(0);
+    std::byte* tile = cache->tile(0, 0, 0, 0);
+    for (uint32_t p = 0; p < kTilePositions; ++p) {
+      std::vector<float> key(layout.key_width, 0.5f);
+      if (p == 6) key[70] = bad;
+      store_key(layout, tile, p, key.data());
+    }
+    std::vector<float> q(layout.key_width, 1.0f);
+    q[3] = 0;  // 0 · NaN and 0 · infinity are not hidden either
+    const float* query = q.data();
+    float scores[kTilePositions];
+    tile_scores(layout, tile, &query, 1, scores, kTilePositions);
+    for (uint32_t p = 0; p < kTilePositions; ++p) EXPECT_EQ(std::isfinite(scores[p]), p != 6) << p;
+  }
+}
+
+TEST_P(CacheOf, readsNoPositionThatAQueryMayNotSee) {
+  const auto cache = make(1);
+  const TileLayout& layout = cache->layout(0);
+  std::byte* tile = cache->tile(0, 0, 0, 0);
+  for (uint32_t p = 0; p < kTilePositions; ++p) {
+    const std::vector<float> value(layout.value_width, p < 5 ? 1.0f : NAN);
+    store_value(layout, tile, p, value.data());
+  }
+  // Five queries, four of which are read together; the weights of hidden positions are NaN too.
+  const uint32_t seen[5] = {5, 0, 3, 4, 2};
+  std::vector<float> weights(5 * kTilePositions, NAN);
+  std::vector<std::vector<float>> sums(5, std::vector<float>(layout.value_stride, 10.0f));
+  float* out[5];
+  for (size_t i = 0; i < 5; ++i) {
+    std::fill_n(weights.begin() + static_cast<ptrdiff_t>(i * kTilePositions), seen[i], 2.0f);
+    out[i] = sums[i].data();
+  }
+  tile_values(layout, tile, weights.data(), kTilePositions, seen, 5, out);
+  for (size_t i = 0; i < 5; ++i) {
+    for (uint32_t d = 0; d < layout.value_width; ++d) {
+      ASSERT_NEAR(sums[i][d], 10 + 2 * static_cast<float>(seen[i]), 0.01) << i;
+    }
+  }
+}
+
+std::string type_name(const testing::TestParamInfo<CacheType>& type) {
+  return type.param == CacheType::kF32 ? "f32" : type.param == CacheType::kF16 ? "f16" : "q8_0";
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, CacheOf, testing::ValuesIn(kCacheTypes), type_name);
+
+}  // namespace
+}  // namespace quern::kernels::cpu
