@@ -38,19 +38,21 @@ struct Gathered {
 };
 
 // Looks at all weights, tensors spread over threads; the first corrupt one in file order is
-// reported.
-Status check_weights(const Model& model, size_t threads) {
+// reported. `progress` is called on this thread.
+Status check_weights(const Model& model, size_t threads,
+                     const std::function<void(double)>& progress) {
   std::vector<std::optional<uint64_t>> corrupt(model.weights.size());
   std::atomic<size_t> next{0};
-  const auto work = [&] {
+  const auto work = [&](const std::function<void(double)>& report) {
     for (size_t i = next++; i < corrupt.size(); i = next++) {
+      if (report) report(static_cast<double>(i) / static_cast<double>(corrupt.size()));
       corrupt[i] = gguf::find_corrupt_block(model.weights[i]);
     }
   };
   {
     std::vector<std::jthread> others;
-    for (size_t i = 1; i < threads; ++i) others.emplace_back(work);
-    work();
+    for (size_t i = 1; i < threads; ++i) others.emplace_back(work, nullptr);
+    work(progress);
   }
   for (size_t i = 0; i < corrupt.size(); ++i) {
     if (!corrupt[i]) continue;
@@ -85,7 +87,7 @@ Result<std::unique_ptr<Engine>> Engine::load(gguf::File file, const EngineOption
   if (options.check_weights) {
     const size_t threads = std::max<size_t>(
         1, options.threads ? options.threads : std::thread::hardware_concurrency());
-    if (Status status = check_weights(model, threads); !status) {
+    if (Status status = check_weights(model, threads, options.progress); !status) {
       status.error().path = file.path();
       return tl::unexpected(std::move(status.error()));
     }

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -28,6 +29,7 @@ struct EngineOptions {
   uint32_t logit_rows = 1;    // rows of a step that can return logits
   uint32_t sequences = 1;     // full-length sequences that the cache has room for
   bool check_weights = true;  // look for NaN and infinite scales; reads the whole file once
+  std::function<void(double)> progress = {};  // told how far check_weights is, 0 to 1
 };
 
 // One token to compute, as the next position of its sequence.

@@ -33,6 +33,7 @@ class Session {
   Session fork() const;
 
   Sampler& sampler() { return sampler_; }
+  const Sampler& sampler() const { return sampler_; }
 
  private:
   Session(const Session& other, Sequence sequence);

@@ -19,6 +19,14 @@ int exit_code(const Error& error) {
   return 1;
 }
 
+// What a user typed may be in the message: no control characters on the terminal.
+std::string one_line(std::string text) {
+  for (char& c : text) {
+    if (static_cast<unsigned char>(c) < ' ' || c == '\x7F') c = ' ';
+  }
+  return text;
+}
+
 int main(int argc, char** argv) {
   CLI::App app("Quern runs GGUF language models.", "quern");
   app.set_version_flag("--version", std::string("quern ") + QUERN_VERSION);
@@ -29,6 +37,9 @@ int main(int argc, char** argv) {
   add_tokenize(app, run);
   add_logits(app, run);
   add_synth(app, run);
+  app.failure_message([](const CLI::App*, const CLI::Error& error) {
+    return "quern: " + one_line(error.what()) + " (see --help)\n";
+  });
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -44,7 +44,7 @@ struct SamplerOptions {
   float mirostat_eta = 0.1f;  // learning rate of the surprise limit
 
   std::map<int32_t, float> logit_bias = {};  // added to the logit of a token id; -inf bans it
-  uint64_t seed = 0;                    // equal seeds give equal draws
+  uint64_t seed = 0;                         // equal seeds give equal draws
 };
 
 // One option that has a name and a single value.

@@ -1,0 +1,181 @@
+// `quern run`: chat with a model, or answer one prompt.
+#include <fmt/format.h>
+
+#include <fstream>
+#include <iostream>
+#include <iterator>
+#include <memory>
+#include <random>
+#include <utility>
+
+#include "engine/sampler/recommended.h"
+#include "tools/bundled_model.h"
+#include "tools/commands.h"
+#include "tools/output.h"
+#include "tools/repl.h"
+#include "tools/run_filter.h"
+#include "tools/run_model.h"
+#include "tools/terminal.h"
+
+namespace quern::tools {
+namespace {
+
+struct RunOptions {
+  RunModelOptions model;
+  std::string prompt, prompt_file, system;
+  uint32_t limit = 0;
+  bool no_mmap = false, mlock = false, json = false, statistics = false, has_prompt = false;
+  // Sampling options as the command line gives them, in order.
+  std::vector<std::pair<std::string, std::string>> sampling;
+};
+
+Result<std::string> read_all(std::istream& stream, const std::string& name) {
+  std::string text(std::istreambuf_iterator<char>(stream), {});
+  if (stream.bad()) return bad_input("prompt-read", fmt::format("cannot read {}", name));
+  // The newline that ends a text file is not part of the question.
+  if (text.ends_with('\n')) text.pop_back();
+  return text;
+}
+
+Result<std::string> read_prompt(const RunOptions& options) {
+  if (options.has_prompt) return options.prompt;
+  if (options.prompt_file.empty()) return read_all(std::cin, "standard input");
+  const std::string name = escape(options.prompt_file, 256);
+  std::ifstream file(options.prompt_file, std::ios::binary);
+  if (!file) return bad_input("prompt-read", fmt::format("cannot open {}", name));
+  return read_all(file, name);
+}
+
+// A random seed, then what the model recommends, then what the user wants.
+Result<engine::SamplerOptions> choose_sampling(const RunOptions& options, const gguf::File& file) {
+  engine::SamplerOptions sampling;
+  sampling.seed = std::random_device{}();
+  print_warnings(apply_recommended(sampling, file));
+  for (const auto& [name, value] : options.sampling) {
+    QUERN_CHECK(set_option(sampling, name, value));
+  }
+  return sampling;
+}
+
+std::string greeting(const RunModel& model) {
+  std::string name = escape(model.file().text("general.name", model.file().path()), 256);
+  name = name.substr(1, name.size() - 2);  // without quotes
+  return fmt::format("{}, context {} tokens. /help lists the commands.", escape(name),
+                     model.context());
+}
+
+Result<std::unique_ptr<RunModel>> load(RunModelOptions options) {
+  Progress progress("loading " + escape(options.path, 256));
+  options.engine.progress = [&](double fraction) { progress.update(fraction); };
+  return RunModel::load(std::move(options), cancel_token());
+}
+
+Status run_model(RunOptions options) {
+  using Access = gguf::OpenOptions::Access;
+  options.model.open.access = options.no_mmap ? Access::kRead
+                              : options.mlock ? Access::kMapLocked
+                                              : Access::kMap;
+  if (options.model.path.empty()) {
+    QUERN_TRY(options.model.path, bundled_model());
+  }
+  const bool one_prompt = options.has_prompt || !options.prompt_file.empty() || options.json ||
+                          !stdin_is_terminal() || !stdout_is_terminal();
+  // A wrong sampling option is reported before a large model is loaded.
+  engine::SamplerOptions trial;
+  for (const auto& [name, value] : options.sampling) QUERN_CHECK(set_option(trial, name, value));
+
+  QUERN_TRY(const std::unique_ptr<RunModel> model, load(options.model));
+  print_warnings(model->warnings());
+  QUERN_TRY(engine::SamplerOptions sampling, choose_sampling(options, model->file()));
+  QUERN_CHECK(model->set_sampling(std::move(sampling)));
+  if (!one_prompt) {
+    return run_repl(*model, {options.system, options.limit, options.statistics}, greeting(*model));
+  }
+  QUERN_TRY(std::string prompt, read_prompt(options));
+  return run_filter(
+      *model, {std::move(prompt), options.system, options.limit, options.json, options.statistics});
+}
+
+void add_sampling_options(CLI::App& command, RunOptions& options) {
+  const auto add = [&](std::string name, std::string_view help, const char* type) {
+    std::ranges::replace(name, '_', '-');
+    command
+        .add_option_function<std::vector<std::string>>(
+            "--" + name,
+            [&options, name](const std::vector<std::string>& values) {
+              for (const std::string& value : values) options.sampling.emplace_back(name, value);
+            },
+            std::string(help))
+        ->expected(1)
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+        ->option_text(type)
+        ->group("Sampling");
+  };
+  for (const engine::OptionRow& row : engine::option_rows()) {
+    add(std::string(row.name), row.help, "VALUE");
+  }
+  add("logit_bias", "add BIAS to the logit of a token; -inf bans it (repeatable)", "ID=BIAS");
+  command
+      .add_option("--dry-breaker", options.model.dry_breakers,
+                  "text that a repetition does not extend across (repeatable; default: newline, "
+                  "colon, quote, asterisk)")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->option_text("TEXT")
+      ->group("Sampling");
+}
+
+void add_model_options(CLI::App& command, RunOptions& options) {
+  command
+      .add_option("--ctx", options.model.engine.context,
+                  "context in tokens (0, the default: the model's, at most 8192)")
+      ->check(CLI::Range(0u, RunModelOptions::kMostContext))
+      ->option_text("N");
+  command
+      .add_option("--threads", options.model.engine.threads, "threads (default: all processors)")
+      ->check(CLI::Range(1, 1024))
+      ->option_text("N");
+  add_cache_option(command, options.model.engine.cache);
+  auto* no_mmap = command.add_flag("--no-mmap", options.no_mmap,
+                                   "copy the file into memory instead of mapping it");
+  command.add_flag("--mlock", options.mlock, "lock the mapped file in memory")->excludes(no_mmap);
+}
+
+}  // namespace
+
+void add_run(CLI::App& app, Run& run) {
+  auto options = std::make_shared<RunOptions>();
+  CLI::App* command = app.add_subcommand("run", "Chat with a model, or answer one prompt");
+  command->footer(
+      "With a terminal this is a chat. Otherwise, or with -p, -f or --json, it reads one prompt "
+      "and\nprints the answer and nothing else.\n"
+      "Examples:\n"
+      "  quern run\n"
+      "  quern run model.gguf --ctx 4096 --temp 0.7\n"
+      "  echo 'What is the opposite of big?' | quern run model.gguf -n 64 --temp 0\n"
+      "  quern run -p 'Once upon a time' --raw -n 200");
+  command->add_option("MODEL", options->model.path, "GGUF model (default: the bundled one)");
+  auto* prompt =
+      command->add_option("-p,--prompt", options->prompt, "the prompt")->option_text("TEXT");
+  command->add_option("-f,--file", options->prompt_file, "read the prompt from a file")
+      ->option_text("FILE")
+      ->excludes(prompt);
+  command->add_option("--system", options->system, "system message")->option_text("TEXT");
+  auto* raw = command->add_flag("--raw", options->model.raw, "the text as it is, no chat template");
+  command
+      ->add_flag("--special", options->model.raw_special,
+                 "with --raw: read texts of control tokens as those tokens")
+      ->needs(raw);
+  command->add_flag("--json", options->json, "one JSON object per token, then a summary");
+  command->add_flag("--stats", options->statistics, "show times after each answer");
+  command->add_option("-n", options->limit, "tokens per answer (default: until the model ends)")
+      ->option_text("N");
+  add_model_options(*command, *options);
+  add_sampling_options(*command, *options);
+  command->callback([options, prompt, &run] {
+    options->has_prompt = prompt->count() > 0;
+    run = [options] { return run_model(*options); };
+  });
+}
+
+}  // namespace quern::tools

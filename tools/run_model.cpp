@@ -1,0 +1,177 @@
+#include "tools/run_model.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "engine/utf8.h"
+
+namespace quern::tools {
+namespace {
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+Result<std::unique_ptr<engine::Engine>> load_engine(const RunModelOptions& options) {
+  QUERN_TRY(gguf::File file, gguf::File::open(options.path, options.open));
+  return engine::Engine::load(std::move(file), options.engine);
+}
+
+}  // namespace
+
+RunModel::RunModel(RunModelOptions options, const engine::CancelToken& cancel,
+                   std::unique_ptr<engine::Engine> engine, engine::Tokenizer tokenizer)
+    : options_(std::move(options)),
+      cancel_(cancel),
+      engine_(std::move(engine)),
+      tokenizer_(std::move(tokenizer)),
+      session_(new_session(engine::Sampler())) {}
+
+Result<std::unique_ptr<RunModel>> RunModel::load(RunModelOptions options,
+                                                 const engine::CancelToken& cancel) {
+  QUERN_TRY(std::unique_ptr<engine::Engine> engine, load_engine(options));
+  // Only the first load looks at the weights and shows how far it is.
+  options.engine.check_weights = false;
+  options.engine.progress = nullptr;
+  QUERN_TRY(engine::Tokenizer tokenizer, engine::Tokenizer::from_file(engine->file()));
+  if (tokenizer.size() == 0) {
+    return bad_input("tokenizer-none", fmt::format("{} has no tokenizer, so it cannot read text",
+                                                   escape(options.path, 256)));
+  }
+  if (!options.raw) {
+    return fail(ErrorKind::kUnsupported, "chat-template",
+                "chat templates are not supported yet; --raw continues plain text");
+  }
+  return std::unique_ptr<RunModel>(
+      new RunModel(std::move(options), cancel, std::move(engine), std::move(tokenizer)));
+}
+
+engine::Session RunModel::new_session(engine::Sampler sampler) const {
+  return engine::Session(*engine_, std::move(sampler), static_cast<uint32_t>(tokenizer_.size()));
+}
+
+std::vector<std::string> RunModel::warnings() const {
+  std::vector<std::string> all;
+  const auto add = [&](std::span<const std::string> some) {
+    all.insert(all.end(), some.begin(), some.end());
+  };
+  add(engine_->file().warnings());
+  add(tokenizer_.warnings());
+  return all;
+}
+
+Status RunModel::set_context(uint32_t positions) {
+  if (positions > RunModelOptions::kMostContext) {
+    return bad_input("option-range", fmt::format("ctx must be from 0 to {} (0: the model's)",
+                                                 RunModelOptions::kMostContext));
+  }
+  options_.engine.context = positions;
+  QUERN_TRY(std::unique_ptr<engine::Engine> engine, load_engine(options_));
+  // The old session goes before the engine that it uses.
+  std::swap(engine_, engine);
+  session_ = new_session(session_.sampler());
+  return {};
+}
+
+Status RunModel::set_sampling(engine::SamplerOptions options) {
+  if (options.dry_multiplier > 0 && options.dry_breakers.empty()) {
+    options.dry_breakers = dry_breakers();
+  }
+  return session_.sampler().set_options(std::move(options));
+}
+
+// Every token that contains one of the texts, and each text as a sequence of tokens.
+std::set<std::vector<int32_t>> RunModel::dry_breakers() const {
+  std::set<std::vector<int32_t>> breakers;
+  for (const std::string& text : options_.dry_breakers) {
+    const std::vector<int32_t> sequence = tokenizer_.encode(text, false, false);
+    if (!sequence.empty()) breakers.insert(sequence);
+    for (int32_t id = 0; id < static_cast<int32_t>(tokenizer_.size()); ++id) {
+      if (tokenizer_.piece(id).find(text) != std::string::npos) breakers.insert({id});
+    }
+  }
+  return breakers;
+}
+
+Result<engine::Prompt> RunModel::prompt(std::span<const engine::Message> messages,
+                                        bool /*for_answer*/) const {
+  std::string text;
+  for (const engine::Message& message : messages) text += message.content;
+  return raw_prompt(tokenizer_, std::move(text), options_.raw_special);
+}
+
+Result<size_t> RunModel::prefill(std::span<const int32_t> ids) {
+  const auto known = session_.tokens();
+  const auto common = std::ranges::mismatch(ids, known).in1 - ids.begin();
+  // The last token is always computed: its logits give the first token of the answer.
+  const size_t kept = std::min(static_cast<size_t>(common), ids.size() - 1);
+  session_.rewind(kept);
+  QUERN_CHECK(session_.prefill(ids.subspan(kept), cancel_));
+  return kept;
+}
+
+Result<Answer> RunModel::answer(const engine::Prompt& prompt, size_t limit,
+                                const OnToken& on_token) {
+  if (prompt.ids.empty()) return bad_input("prompt-empty", "the prompt is empty");
+  if (prompt.ids.size() >= context()) {
+    return bad_input("context-full",
+                     fmt::format("the prompt has {} tokens, but the context only {} with the "
+                                 "answer; --ctx makes it larger",
+                                 prompt.ids.size(), context()));
+  }
+  Answer answer;
+  answer.statistics.prompt_tokens = prompt.ids.size();
+  const auto start = Clock::now();
+  const Result<size_t> kept = prefill(prompt.ids);
+  if (!kept && kept.error().kind == ErrorKind::kCancelled) {
+    answer.stop = Stop::kCancelled;
+    return answer;
+  }
+  if (!kept) return tl::unexpected(kept.error());
+  answer.statistics.cached_tokens = *kept;
+  answer.statistics.prefill_s = seconds_since(start);
+  QUERN_TRY(answer.stop, decode(limit, on_token, start, answer));
+  answer.statistics.decode_s = seconds_since(start) - answer.statistics.first_token_s;
+  return answer;
+}
+
+Result<Stop> RunModel::decode(size_t limit, const OnToken& on_token, Clock::time_point start,
+                              Answer& answer) {
+  engine::utf8::Stream characters;
+  // A SentencePiece model that puts a space before text also begins its answers with one.
+  bool strip_space = !options_.raw && tokenizer_.vocabulary().add_space_prefix();
+  const auto show = [&](int32_t id, std::string text) {
+    if (strip_space && text.starts_with(' ')) text.erase(0, 1);
+    strip_space = strip_space && text.empty();
+    answer.text += text;
+    on_token(id, text);
+  };
+  Stop stop = Stop::kLimit;
+  size_t& count = answer.statistics.answer_tokens;
+  while (limit == 0 || count < limit) {
+    if (session_.tokens().size() >= context()) {
+      stop = Stop::kContextFull;
+      break;
+    }
+    const Result<int32_t> token = session_.decode(cancel_);
+    if (cancel_ || (!token && token.error().kind == ErrorKind::kCancelled)) {
+      stop = Stop::kCancelled;
+      break;
+    }
+    if (!token) return tl::unexpected(token.error());
+    if (count == 0) answer.statistics.first_token_s = seconds_since(start);
+    if (tokenizer_.is_end_of_generation(*token)) {
+      stop = Stop::kEnd;
+      break;
+    }
+    ++count;
+    show(*token, characters.push(tokenizer_.piece(*token)));
+  }
+  if (std::string rest = characters.finish(); !rest.empty()) show(kNoToken, std::move(rest));
+  return stop;
+}
+
+}  // namespace quern::tools

@@ -1,0 +1,72 @@
+// RunModel: a loaded model that answers prompts; the Generator of `quern run`.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "engine/prompt.h"
+#include "engine/session.h"
+#include "gguf/file.h"
+#include "tools/chat_generator.h"
+
+namespace quern::tools {
+
+struct RunModelOptions {
+  static constexpr uint32_t kMostContext = 1u << 24;
+
+  std::string path;
+  gguf::OpenOptions open;
+  engine::EngineOptions engine;
+  bool raw = false;          // no chat template: messages follow each other as they are
+  bool raw_special = false;  // in raw prompts, texts of control tokens become those tokens
+  // Texts that a repetition does not extend across (DRY).
+  std::vector<std::string> dry_breakers = {"\n", ":", "\"", "*"};
+};
+
+class RunModel : public Generator {
+ public:
+  // `cancel` stops an answer and must outlive the model. Errors: those of gguf::File, Tokenizer,
+  // ChatTemplate and Engine, "tokenizer-none".
+  static Result<std::unique_ptr<RunModel>> load(RunModelOptions options,
+                                                const engine::CancelToken& cancel);
+
+  Result<engine::Prompt> prompt(std::span<const engine::Message> messages,
+                                bool for_answer) const override;
+  Result<Answer> answer(const engine::Prompt& prompt, size_t limit,
+                        const OnToken& on_token) override;
+  std::string piece(int32_t id) const override { return tokenizer_.piece(id, true); }
+  uint32_t context() const override { return engine_->context(); }
+  uint32_t trained_context() const override { return engine_->model().config.context; }
+  Status set_context(uint32_t positions) override;
+  const engine::SamplerOptions& sampling() const override { return session_.sampler().options(); }
+  Status set_sampling(engine::SamplerOptions options) override;
+
+  const gguf::File& file() const { return engine_->file(); }
+  // One sentence each: what file, tokenizer and template say that was ignored or replaced.
+  std::vector<std::string> warnings() const;
+
+ private:
+  RunModel(RunModelOptions options, const engine::CancelToken& cancel,
+           std::unique_ptr<engine::Engine> engine, engine::Tokenizer tokenizer);
+
+  // Keeps what the session has in common with the prompt and computes the rest. Returns how many
+  // tokens were kept.
+  Result<size_t> prefill(std::span<const int32_t> ids);
+  using Clock = std::chrono::steady_clock;
+  // Draws tokens until something ends the answer. `start`: when it was asked for.
+  Result<Stop> decode(size_t limit, const OnToken& on_token, Clock::time_point start,
+                      Answer& answer);
+  engine::Session new_session(engine::Sampler sampler) const;
+  std::set<std::vector<int32_t>> dry_breakers() const;
+
+  RunModelOptions options_;
+  const engine::CancelToken& cancel_;
+  std::unique_ptr<engine::Engine> engine_;
+  engine::Tokenizer tokenizer_;
+  engine::Session session_;
+};
+
+}  // namespace quern::tools
