@@ -10,6 +10,8 @@ namespace quern::gguf {
 #pragma pack(push, 1)  // files may store tensors at odd addresses: never assume alignment
 #endif
 
+// One line per format reads best here.
+// clang-format off
 struct BlockQ4_0 { uint16_t d; uint8_t qs[16]; };
 struct BlockQ4_1 { uint16_t d; uint16_t m; uint8_t qs[16]; };
 struct BlockQ5_0 { uint16_t d; uint8_t qh[4]; uint8_t qs[16]; };
@@ -38,6 +40,7 @@ struct BlockQ2_0 { uint16_t d; uint8_t qs[16]; };
 struct BlockF32 { uint8_t bytes[4]; };
 struct BlockF16 { uint16_t bits; };
 struct BlockBF16 { uint16_t bits; };
+// clang-format on
 
 #ifdef __cplusplus
 #pragma pack(pop)

@@ -20,11 +20,11 @@ enum class Format : uint8_t {
 
 struct FormatInfo {
   Format format;
-  std::string_view name;    // as users see it: "q4_K"
-  uint32_t type_id;         // as the file stores it
-  uint32_t block_values;    // V: values per block
-  uint32_t block_bytes;     // B: bytes per block
-  uint32_t scale_group;     // values sharing one scale: 16, 32, or 0 for plain floats
+  std::string_view name;  // as users see it: "q4_K"
+  uint32_t type_id;       // as the file stores it
+  uint32_t block_values;  // V: values per block
+  uint32_t block_bytes;   // B: bytes per block
+  uint32_t scale_group;   // values sharing one scale: 16, 32, or 0 for plain floats
 
   bool is_float() const { return scale_group == 0; }
   double bits_per_value() const { return 8.0 * block_bytes / block_values; }
@@ -49,14 +49,14 @@ std::optional<Format> format_from_name(std::string_view name);
 // Compile-time view of a row: Traits<Format::Q4_K>::Block, ::kValues, ::kBytes, ::kScaleGroup.
 template <Format>
 struct Traits;
-#define QUERN_FORMAT(name, text, id, values, bytes, group)   \
-  template <>                                                \
-  struct Traits<Format::name> {                              \
-    using Block = Block##name;                               \
-    static constexpr uint32_t kValues = values;              \
-    static constexpr uint32_t kBytes = bytes;                \
-    static constexpr uint32_t kScaleGroup = group;           \
-    static_assert(sizeof(Block) == bytes);                   \
+#define QUERN_FORMAT(name, text, id, values, bytes, group) \
+  template <>                                              \
+  struct Traits<Format::name> {                            \
+    using Block = Block##name;                             \
+    static constexpr uint32_t kValues = values;            \
+    static constexpr uint32_t kBytes = bytes;              \
+    static constexpr uint32_t kScaleGroup = group;         \
+    static_assert(sizeof(Block) == bytes);                 \
   };
 #include "gguf/formats.def"
 #undef QUERN_FORMAT
