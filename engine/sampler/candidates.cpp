@@ -33,13 +33,25 @@ void softmax(Candidates& candidates) {
   for (Candidate& c : candidates) c.probability /= sum;
 }
 
-void top_k(Candidates& candidates, int32_t k) {
-  const size_t kept = static_cast<size_t>(k);
-  if (kept >= candidates.size()) return;
-  const auto end = candidates.begin() + k;
-  std::nth_element(candidates.begin(), end, candidates.end(), likelier);
-  candidates.resize(kept);
-  std::sort(candidates.begin(), candidates.end(), likelier);
+void collect(Candidates& candidates, std::span<const float> logits, int32_t k) {
+  const size_t kept = k > 0 ? static_cast<size_t>(k) : logits.size();
+  const size_t room = kept + std::max<size_t>(kept, 256);
+  float floor = -std::numeric_limits<float>::infinity();  // what is not above it has lost
+  const auto keep_best = [&] {
+    const auto end = candidates.begin() + static_cast<std::ptrdiff_t>(kept);
+    std::nth_element(candidates.begin(), end - 1, candidates.end(), likelier);
+    candidates.erase(end, candidates.end());
+    floor = candidates.back().logit;
+  };
+  candidates.clear();
+  for (size_t i = 0; i < logits.size(); ++i) {
+    if (!(logits[i] > floor)) continue;  // NaN never is
+    const float finite = std::min(logits[i], std::numeric_limits<float>::max());
+    candidates.push_back({static_cast<int32_t>(i), finite, 0});
+    if (candidates.size() == room) keep_best();
+  }
+  if (candidates.size() > kept) keep_best();
+  if (k > 0) std::sort(candidates.begin(), candidates.end(), likelier);
 }
 
 void typical(Candidates& candidates, double mass) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "engine/sampler/random.h"
@@ -22,10 +23,12 @@ using Candidates = std::vector<Candidate>;
 // Sets the probabilities: exp(logit_i) / sum_j exp(logit_j), in double.
 void softmax(Candidates& candidates);
 
-// Each step truncates what the step before left, with probabilities over what is left.
+// Top-k (Fan et al., "Hierarchical Neural Story Generation", 2018): fills the list with the k
+// largest of the logits [vocab], or with all for k = 0. NaN and -inf are left out, so the list may
+// stay empty; +inf becomes the largest float.
+void collect(Candidates& candidates, std::span<const float> logits, int32_t k);
 
-// Keeps the k largest logits (Fan et al., "Hierarchical Neural Story Generation", 2018); k >= 1.
-void top_k(Candidates& candidates, int32_t k);
+// Each of the following truncates what the one before left, with probabilities over what is left.
 
 // Locally typical sampling (Meister et al., 2022): ranks tokens by how far their surprise
 // -ln p is from the entropy of the distribution, and keeps the closest ones until their

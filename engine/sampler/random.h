@@ -4,7 +4,9 @@
 #pragma once
 
 #include <array>
+#include <bit>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <numbers>
 
@@ -45,15 +47,22 @@ class Random {
   std::array<uint64_t, 4> state_;
 };
 
-// e^x for x <= 0, within about 1 ulp: x = k ln 2 + r with |r| <= ln 2 / 2, Taylor series for e^r.
+// e^x for x <= 0, within about 1 ulp (0 below -700): x = k ln 2 + r with |r| <= ln 2 / 2, and the
+// Taylor series for e^r.
 inline double portable_exp(double x) {
   if (!(x > -700.0)) return 0.0;
   const double k = std::floor(x * std::numbers::log2e + 0.5);
   // ln 2 in two parts: the product of k with the upper one is exact.
   const double r = (x - k * 0x1.62e42fefa0000p-1) - k * 0x1.cf79abc9e3b39p-40;
-  double sum = 1.0;
-  for (int i = 14; i > 0; --i) sum = 1.0 + sum * r / i;
-  return std::ldexp(sum, static_cast<int>(k));
+  constexpr std::array<double, 14> kInverseFactorials = [] {
+    std::array<double, 14> c = {1.0};
+    double factorial = 1.0;
+    for (size_t i = 1; i < c.size(); ++i) c[i] = 1.0 / (factorial *= static_cast<double>(i));
+    return c;
+  }();
+  double sum = 0.0;
+  for (size_t i = kInverseFactorials.size(); i-- > 0;) sum = sum * r + kInverseFactorials[i];
+  return sum * std::bit_cast<double>(static_cast<uint64_t>(k + 1023.0) << 52);  // times 2^k
 }
 
 // Natural logarithm of a positive, finite x, within a few ulp: x = m 2^e with m near 1,

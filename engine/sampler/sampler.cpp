@@ -1,9 +1,6 @@
 #include "engine/sampler/sampler.h"
 
-#include <algorithm>
 #include <cassert>
-#include <cmath>
-#include <limits>
 #include <numbers>
 #include <utility>
 
@@ -15,30 +12,6 @@ namespace {
 void apply_bias(std::span<float> logits, const std::map<int32_t, float>& bias) {
   for (const auto& [id, value] : bias) {
     if (static_cast<size_t>(id) < logits.size()) logits[static_cast<size_t>(id)] += value;
-  }
-}
-
-// Index of the largest logit, the first of equal ones; -1 if every one is NaN or -inf.
-int32_t argmax(std::span<const float> logits) {
-  int32_t best = -1;
-  float largest = -std::numeric_limits<float>::infinity();
-  for (size_t i = 0; i < logits.size(); ++i) {
-    if (logits[i] > largest) {
-      largest = logits[i];
-      best = static_cast<int32_t>(i);
-    }
-  }
-  return best;
-}
-
-// All tokens that can be drawn, in ascending order of ids.
-void collect(std::span<const float> logits, Candidates& candidates) {
-  constexpr float kInfinity = std::numeric_limits<float>::infinity();
-  candidates.clear();
-  for (size_t i = 0; i < logits.size(); ++i) {
-    if (std::isnan(logits[i]) || logits[i] == -kInfinity) continue;
-    const float finite = std::min(logits[i], std::numeric_limits<float>::max());
-    candidates.push_back({static_cast<int32_t>(i), finite, 0});
   }
 }
 
@@ -77,13 +50,10 @@ Result<int32_t> Sampler::sample(std::span<const float> logits, std::span<const i
   apply_bias(logits_, o.logit_bias);
   apply_penalties(logits_, history, o);
   if (o.dry_multiplier > 0) apply_dry(logits_, history, o);
-  if (o.temperature == 0) {
-    const int32_t best = argmax(logits_);
-    if (best < 0) return no_candidate();
-    return best;
-  }
-  collect(logits_, candidates_);
+  const bool greedy = o.temperature == 0;
+  collect(candidates_, logits_, greedy ? 1 : o.mirostat == 2 ? 0 : o.top_k);
   if (candidates_.empty()) return no_candidate();
+  if (greedy) return candidates_.front().id;
   if (o.mirostat == 2) return draw_mirostat();
   truncate();
   scale_temperature(candidates_, o.temperature);
@@ -93,7 +63,6 @@ Result<int32_t> Sampler::sample(std::span<const float> logits, std::span<const i
 
 void Sampler::truncate() {
   const SamplerOptions& o = options_;
-  if (o.top_k > 0) top_k(candidates_, o.top_k);
   if (o.typical_p < 1) typical(candidates_, o.typical_p);
   if (o.top_p < 1) top_p(candidates_, o.top_p);
   if (o.min_p > 0) min_p(candidates_, o.min_p);

@@ -3,9 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <map>
+#include <numeric>
 #include <vector>
 
 #include "engine/sampler/penalties.h"
@@ -93,12 +95,32 @@ TEST(SamplerStep, softmaxGivesTheProbabilities) {
   EXPECT_NEAR(c[3].probability, 0.125, 1e-4);
 }
 
+std::vector<int32_t> top_k(const std::vector<float>& logits, int32_t k) {
+  Candidates c;
+  collect(c, logits, k);
+  return ids(c);
+}
+
 TEST(SamplerStep, topKKeepsTheLargestWithTiesByLowerId) {
-  Candidates c = from_probabilities({0.1, 0.2, 0.2, 0.3, 0.2});
-  top_k(c, 3);
-  EXPECT_THAT(ids(c), ElementsAre(3, 1, 2));
-  top_k(c, 7);
-  EXPECT_EQ(c.size(), 3u);
+  const std::vector<float> logits = {1, 2, kNan, 2, 3, -kInf, 2};
+  EXPECT_THAT(top_k(logits, 3), ElementsAre(4, 1, 3));
+  EXPECT_THAT(top_k(logits, 7), ElementsAre(4, 1, 3, 6, 0));
+  EXPECT_THAT(top_k(logits, 0), ElementsAre(0, 1, 3, 4, 6));
+  EXPECT_THAT(top_k({kNan, -kInf}, 3), ElementsAre());
+  EXPECT_THAT(top_k({}, 0), ElementsAre());
+}
+
+TEST(SamplerStep, topKOfALargeVocabularyEqualsSorting) {
+  Random random(11);
+  std::vector<float> logits(20000);
+  // Few different values, so that there are many ties.
+  for (float& logit : logits) logit = static_cast<float>(random.next() % 500);
+  std::vector<int32_t> order(logits.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::ranges::stable_sort(order, [&](int32_t a, int32_t b) { return logits[a] > logits[b]; });
+  for (const int32_t k : {1, 40, 1000, 19999, 20000}) {
+    EXPECT_EQ(top_k(logits, k), std::vector<int32_t>(order.begin(), order.begin() + k)) << k;
+  }
 }
 
 TEST(SamplerStep, topPKeepsTheShortestListThatReachesTheMass) {
