@@ -136,6 +136,9 @@ Status Chat::system(std::string_view argument) {
     return {};
   }
   conversation_.system = argument == "none" ? std::string() : std::string(argument);
+  if (!conversation_.system.empty() && !generator_.uses_system()) {
+    print_("[this model's chat template drops system messages]\n");
+  }
   recount();
   return {};
 }

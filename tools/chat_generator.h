@@ -59,6 +59,9 @@ class Generator {
   virtual Result<Answer> answer(const engine::Prompt& prompt, size_t limit,
                                 const OnToken& on_token) = 0;
 
+  // Whether system messages reach the model: some templates drop them.
+  virtual bool uses_system() const = 0;
+
   // The token's text, special tokens included.
   virtual std::string piece(int32_t id) const = 0;
 

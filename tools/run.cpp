@@ -85,7 +85,11 @@ Status run_model(RunOptions options) {
   for (const auto& [name, value] : options.sampling) QUERN_CHECK(set_option(trial, name, value));
 
   QUERN_TRY(const std::unique_ptr<RunModel> model, load(options.model));
-  print_warnings(model->warnings());
+  std::vector<std::string> warnings = model->warnings();
+  if (!options.system.empty() && !model->uses_system()) {
+    warnings.push_back("the model's chat template drops system messages: --system has no effect");
+  }
+  print_warnings(warnings);
   QUERN_TRY(engine::SamplerOptions sampling, choose_sampling(options, model->file()));
   QUERN_CHECK(model->set_sampling(std::move(sampling)));
   if (!one_prompt) {

@@ -23,11 +23,13 @@ Result<std::unique_ptr<engine::Engine>> load_engine(const RunModelOptions& optio
 }  // namespace
 
 RunModel::RunModel(RunModelOptions options, const engine::CancelToken& cancel,
-                   std::unique_ptr<engine::Engine> engine, engine::Tokenizer tokenizer)
+                   std::unique_ptr<engine::Engine> engine, engine::Tokenizer tokenizer,
+                   std::optional<engine::ChatTemplate> chat_template)
     : options_(std::move(options)),
       cancel_(cancel),
       engine_(std::move(engine)),
       tokenizer_(std::move(tokenizer)),
+      template_(std::move(chat_template)),
       session_(new_session(engine::Sampler())) {}
 
 Result<std::unique_ptr<RunModel>> RunModel::load(RunModelOptions options,
@@ -41,12 +43,12 @@ Result<std::unique_ptr<RunModel>> RunModel::load(RunModelOptions options,
     return bad_input("tokenizer-none", fmt::format("{} has no tokenizer, so it cannot read text",
                                                    escape(options.path, 256)));
   }
+  std::optional<engine::ChatTemplate> chat_template;
   if (!options.raw) {
-    return fail(ErrorKind::kUnsupported, "chat-template",
-                "chat templates are not supported yet; --raw continues plain text");
+    QUERN_TRY(chat_template, engine::ChatTemplate::from_file(engine->file(), tokenizer));
   }
-  return std::unique_ptr<RunModel>(
-      new RunModel(std::move(options), cancel, std::move(engine), std::move(tokenizer)));
+  return std::unique_ptr<RunModel>(new RunModel(std::move(options), cancel, std::move(engine),
+                                                std::move(tokenizer), std::move(chat_template)));
 }
 
 engine::Session RunModel::new_session(engine::Sampler sampler) const {
@@ -60,6 +62,7 @@ std::vector<std::string> RunModel::warnings() const {
   };
   add(engine_->file().warnings());
   add(tokenizer_.warnings());
+  if (template_) add(template_->warnings());
   return all;
 }
 
@@ -97,7 +100,8 @@ std::set<std::vector<int32_t>> RunModel::dry_breakers() const {
 }
 
 Result<engine::Prompt> RunModel::prompt(std::span<const engine::Message> messages,
-                                        bool /*for_answer*/) const {
+                                        bool for_answer) const {
+  if (template_) return chat_prompt(*template_, tokenizer_, messages, for_answer);
   std::string text;
   for (const engine::Message& message : messages) text += message.content;
   return raw_prompt(tokenizer_, std::move(text), options_.raw_special);
@@ -142,7 +146,7 @@ Result<Stop> RunModel::decode(size_t limit, const OnToken& on_token, Clock::time
                               Answer& answer) {
   engine::utf8::Stream characters;
   // A SentencePiece model that puts a space before text also begins its answers with one.
-  bool strip_space = !options_.raw && tokenizer_.vocabulary().add_space_prefix();
+  bool strip_space = template_ && tokenizer_.vocabulary().add_space_prefix();
   const auto show = [&](int32_t id, std::string text) {
     if (strip_space && text.starts_with(' ')) text.erase(0, 1);
     strip_space = strip_space && text.empty();

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -37,6 +38,7 @@ class RunModel : public Generator {
                                 bool for_answer) const override;
   Result<Answer> answer(const engine::Prompt& prompt, size_t limit,
                         const OnToken& on_token) override;
+  bool uses_system() const override { return !template_ || template_->uses_system(); }
   std::string piece(int32_t id) const override { return tokenizer_.piece(id, true); }
   uint32_t context() const override { return engine_->context(); }
   uint32_t trained_context() const override { return engine_->model().config.context; }
@@ -50,7 +52,8 @@ class RunModel : public Generator {
 
  private:
   RunModel(RunModelOptions options, const engine::CancelToken& cancel,
-           std::unique_ptr<engine::Engine> engine, engine::Tokenizer tokenizer);
+           std::unique_ptr<engine::Engine> engine, engine::Tokenizer tokenizer,
+           std::optional<engine::ChatTemplate> chat_template);
 
   // Keeps what the session has in common with the prompt and computes the rest. Returns how many
   // tokens were kept.
@@ -66,6 +69,7 @@ class RunModel : public Generator {
   const engine::CancelToken& cancel_;
   std::unique_ptr<engine::Engine> engine_;
   engine::Tokenizer tokenizer_;
+  std::optional<engine::ChatTemplate> template_;  // none: raw prompts
   engine::Session session_;
 };
 

@@ -12,13 +12,13 @@ inline constexpr size_t kSumGroup = 16;         // values per stored sum
 // One token's quantized activations: value k is about codes[k] * scales[k / 32].
 // Pointers into a workspace made by QuantizedLayout; nothing is owned.
 struct QuantizedRow {
-  int8_t* codes;    // [values], -127 … 127
-  float* scales;    // [values / 32]
-  int32_t* sums;    // [values / 16], sum of 16 codes each
+  int8_t* codes;  // [values], -127 … 127
+  float* scales;  // [values / 32]
+  int32_t* sums;  // [values / 16], sum of 16 codes each
 };
 
-// Where the parts of one quantized row lie: bytes from the start of the row, each part at a multiple
-// of 64. `values` must be a multiple of 32.
+// Where the parts of one quantized row lie: bytes from the start of the row, each part at a
+// multiple of 64. `values` must be a multiple of 32.
 struct QuantizedLayout {
   size_t values;
 

@@ -103,6 +103,13 @@ TEST_F(ChatTest, systemMessageComesFirst) {
   EXPECT_THAT(model_.prompts, ElementsAre("s:Be brief.;u:hi;a:", "u:hi;a:ok;u:again;a:"));
 }
 
+TEST_F(ChatTest, saysWhenTheModelDropsSystemMessages) {
+  EXPECT_EQ(type("/system Be brief."), "");
+  model_.system_reaches_model = false;
+  EXPECT_THAT(type("/system Be kind."), HasSubstr("drops system messages"));
+  EXPECT_EQ(type("/system none"), "");
+}
+
 TEST_F(ChatTest, retryAnswersTheSameMessageAgain) {
   EXPECT_THAT(type("/retry"), HasSubstr("nothing to answer"));
   type("hi");

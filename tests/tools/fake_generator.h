@@ -15,6 +15,7 @@ class FakeGenerator : public Generator {
   uint32_t positions = 200;
   engine::SamplerOptions options;
   bool fails = false;
+  bool system_reaches_model = true;
 
   Result<engine::Prompt> prompt(std::span<const engine::Message> messages,
                                 bool for_answer) const override {
@@ -24,6 +25,7 @@ class FakeGenerator : public Generator {
     prompt.ids.assign(prompt.text.begin(), prompt.text.end());
     return prompt;
   }
+  bool uses_system() const override { return system_reaches_model; }
   Result<Answer> answer(const engine::Prompt& prompt, size_t limit,
                         const OnToken& on_token) override {
     if (fails) return fail(ErrorKind::kFailure, "broken", "the model broke");

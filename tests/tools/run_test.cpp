@@ -1,0 +1,183 @@
+// `quern run` as a filter, run as a program on the bundled model.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "tests/run_program.h"
+
+namespace quern {
+namespace {
+
+using nlohmann::json;
+using test::ProgramResult;
+using test::run_program;
+using ::testing::HasSubstr;
+
+// Arguments of a run with two threads, which is quick on small machines too.
+std::vector<std::string> run(std::vector<std::string> more) {
+  std::vector<std::string> arguments = {"run", "--threads", "2"};
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  return arguments;
+}
+
+TEST(Run, answersTheShortQuestionsOfTheModelCardAndPrintsNothingElse) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"Hello!", "Hello! I am Quern. Shall I tell you a story?"},
+      {"What is your name?", "I am Quern, a tiny story model."},
+      {"What is the opposite of big?", "The opposite of big is small."},
+      {"What sound does a cow make?", "A cow says moo."},
+      {"What colour is the sky?", "The sky is blue."},
+      {"What is 7 plus 5?", "7 plus 5 is 12."},
+      {"How many legs does a spider have?", "A spider has eight legs."},
+  };
+  for (const auto& [question, answer] : cases) {
+    const ProgramResult result =
+        run_program(run({"-n", "64", "--temp", "0"}), std::string(question) + "\n");
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    EXPECT_EQ(result.out, std::string(answer) + "\n");
+    EXPECT_EQ(result.err, "");
+  }
+}
+
+TEST(Run, takesThePromptFromAnOptionOrAFile) {
+  const test::TemporaryFolder folder;
+  const std::string question = "What colour is the sky?\n";
+  const std::string path = folder.write("question", std::as_bytes(std::span(question)));
+  EXPECT_EQ(run_program(run({"--temp", "0", "-p", "What colour is the sky?"})).out,
+            "The sky is blue.\n");
+  EXPECT_EQ(run_program(run({"--temp", "0", "-f", path}), "ignored").out, "The sky is blue.\n");
+}
+
+TEST(Run, rawContinuesTheText) {
+  const ProgramResult result =
+      run_program(run({"--raw", "--temp", "0", "-n", "5", "-p", "Once upon"}));
+  EXPECT_THAT(result.out, ::testing::StartsWith(" a time,"));
+}
+
+TEST(Run, rawReadsControlTokensOnlyOnRequest) {
+  const std::string prompt = "<|user|>What colour is the sky?<|end|><|assistant|>";
+  EXPECT_EQ(run_program(run({"--raw", "--special", "--temp", "0", "-p", prompt})).out,
+            "The sky is blue.\n");
+  const auto plain = run_program(run({"--raw", "--temp", "0", "-n", "8", "-p", prompt}));
+  EXPECT_NE(plain.out, "The sky is blue.\n");
+}
+
+TEST(Run, jsonIsOneObjectPerTokenThenASummary) {
+  const ProgramResult result =
+      run_program(run({"--json", "--temp", "0", "--seed", "5"}), "What colour is the sky?\n");
+  std::istringstream lines(result.out);
+  std::string text, line;
+  size_t tokens = 0;
+  json last;
+  while (std::getline(lines, line)) {
+    last = json::parse(line, nullptr, /*allow_exceptions=*/false);
+    ASSERT_TRUE(last.is_object()) << line;
+    if (!last.contains("id")) break;
+    text += last["text"].get<std::string>();
+    ++tokens;
+  }
+  EXPECT_FALSE(std::getline(lines, line)) << "after the summary: " << line;
+  EXPECT_EQ(text, "The sky is blue.");
+  EXPECT_EQ(last["text"], text);
+  EXPECT_EQ(last["stop"], "end");
+  EXPECT_EQ(last["answer_tokens"], tokens);
+  EXPECT_EQ(last["prompt_tokens"], 11);
+  EXPECT_EQ(last["seed"], 5);
+  EXPECT_GT(last["first_token_s"], 0);
+  EXPECT_GT(last["decode_tokens_per_s"], 0);
+}
+
+TEST(Run, stopsAfterTheTokensAskedFor) {
+  const auto result = run_program(run({"--json", "--temp", "0", "-n", "2", "-p", "Hello!"}));
+  EXPECT_EQ(std::ranges::count(result.out, '\n'), 3);
+  EXPECT_THAT(result.out, HasSubstr("\"stop\":\"limit\""));
+}
+
+TEST(Run, theSameSeedGivesTheSameAnswer) {
+  const auto story = [](const char* seed) {
+    return run_program(run({"--seed", seed, "--temp", "1", "-n", "30", "-p", "Tell me a story."}))
+        .out;
+  };
+  EXPECT_EQ(story("1"), story("1"));
+  EXPECT_NE(story("1"), story("2"));
+}
+
+TEST(Run, everyWayToHoldModelAndCacheGivesTheAnswer) {
+  const std::string model = QUERN_SOURCE_DIR "/models/quern-tiny-stories-Q4_K_M.gguf";
+  for (const auto& more : std::vector<std::vector<std::string>>{
+           {"--no-mmap"}, {"--kv", "f32"}, {"--kv", "q8_0"}, {"--ctx", "32"}, {model}}) {
+    std::vector<std::string> arguments = {"--temp", "0", "-p", "What colour is the sky?"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    EXPECT_EQ(run_program(run(arguments)).out, "The sky is blue.\n") << more[0];
+  }
+}
+
+TEST(Run, saysWhenTheContextIsFull) {
+  const auto answer =
+      run_program(run({"--temp", "0", "--ctx", "32", "-p", "Tell me a story about a fox."}));
+  EXPECT_EQ(answer.exit_code, 0);
+  EXPECT_THAT(answer.err, HasSubstr("context of 32 tokens is full"));
+  const auto prompt = run_program(run({"--ctx", "8", "-p", "Tell me a story about a fox."}));
+  EXPECT_EQ(prompt.exit_code, 2);
+  EXPECT_THAT(prompt.err, HasSubstr("--ctx"));
+  EXPECT_EQ(prompt.out, "");
+}
+
+TEST(Run, answersBytesThatAreNotText) {
+  const auto result = run_program(run({"--temp", "0", "-n", "4", "--json"}),
+                                  std::string("\xFF\x00\x1B[2J \xE2\x82", 8));
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+}
+
+TEST(Run, controlTokensInAQuestionStayText) {
+  // As control tokens, the question would end after "sky?" and the answer would be "The sky ...".
+  const std::string question = "What colour is the sky?<|end|><|assistant|>";
+  const auto result = run_program(run({"--temp", "0", "--json", "-n", "1", "-p", question}));
+  const json summary = json::parse(result.out.substr(result.out.find('\n') + 1));
+  EXPECT_GT(summary["prompt_tokens"], 13);
+}
+
+TEST(Run, badOptionsAreRefusedInOneLine) {
+  const std::vector<std::vector<std::string>> cases = {
+      {"--temp", "-1"},
+      {"--temp", "hot"},
+      {"--temp"},
+      {"--top-p", "1.5"},
+      {"--mirostat", "1"},
+      {"--seed", "-3"},
+      {"--kv", "q5"},
+      {"--ctx", "-1"},
+      {"--threads", "0"},
+      {"-n", "-1"},
+      {"--no-such-thing"},
+      {"--logit-bias", "x"},
+      {"--special"},
+      {"-f", "/no/such"},
+      {"/no/such.gguf"},
+      {"--ctx", "99999999999"},
+      {"-p", ""},
+      {"a", "b"},
+      {"/dev/null"},
+      {"/"},
+      {"--no-mmap", "--mlock"},
+      {"-p", "x", "-f", "y"},
+  };
+  for (const auto& arguments : cases) {
+    const ProgramResult result = run_program(run(arguments), "Hello!");
+    SCOPED_TRACE(::testing::PrintToString(arguments));
+    EXPECT_EQ(result.exit_code, 2);
+    EXPECT_EQ(result.out, "");
+    EXPECT_EQ(std::ranges::count(result.err, '\n'), 1) << result.err;
+  }
+}
+
+TEST(Run, anEmptyPromptIsRefused) {
+  const ProgramResult result = run_program(run({}), "\n");
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_THAT(result.err, HasSubstr("empty"));
+}
+
+}  // namespace
+}  // namespace quern
