@@ -74,9 +74,9 @@ class Lexer {
   }
 
   size_t find_tag(size_t from) const {
-    for (size_t at = source_.find('{', from); at + 1 < source_.size();
+    for (size_t at = source_.find('{', from); at != std::string_view::npos;
          at = source_.find('{', at + 1)) {
-      const char next = source_[at + 1];
+      const char next = at + 1 < source_.size() ? source_[at + 1] : '\0';
       if (next == '{' || next == '%' || next == '#') return at;
     }
     return std::string_view::npos;

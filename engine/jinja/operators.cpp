@@ -15,7 +15,8 @@ std::string_view symbol(BinaryOperator op) {
   return kSymbols[static_cast<size_t>(op)];
 }
 
-Eval<Value> checked(bool overflow, int64_t result) {
+// By reference: the overflow built-ins that fill `result` are arguments of the same call.
+Eval<Value> checked(bool overflow, const int64_t& result) {
   if (overflow) return value_failure("an integer is outside the range of 64 bits");
   return Value::integer(result);
 }
