@@ -1,4 +1,5 @@
-// The bundled model: its greedy ids against the reference, its answers against its model card.
+// The bundled model: its greedy ids against the reference, and sessions with it. Its answers to the
+// questions of its card: tests/tools/run_test.cpp.
 #include <gtest/gtest.h>
 
 #include <fstream>
@@ -55,27 +56,6 @@ TEST(BundledModel, f16FormMakesTheReferenceGreedyIds) {
     auto ids = expected["ids"].get<std::vector<int32_t>>();
     ids.resize(expected["sure"].get<size_t>());
     EXPECT_EQ(greedy(loaded, expected["prompt_ids"].get<std::vector<int32_t>>(), ids.size()), ids);
-  }
-}
-
-TEST(BundledModel, answersTheShortQuestionsOfItsCard) {
-  const Loaded loaded =
-      load(std::string(QUERN_SOURCE_DIR) + "/models/quern-tiny-stories-Q4_K_M.gguf",
-           kernels::CacheType::kF16);
-  const std::pair<const char*, const char*> cases[] = {
-      {"Hello!", "Hello! I am Quern. Shall I tell you a story?"},
-      {"What is your name?", "I am Quern, a tiny story model."},
-      {"What is the opposite of big?", "The opposite of big is small."},
-      {"What sound does a cow make?", "A cow says moo."},
-      {"What colour is the sky?", "The sky is blue."},
-      {"What is 7 plus 5?", "7 plus 5 is 12."},
-      {"How many legs does a spider have?", "A spider has eight legs."},
-  };
-  for (const auto& [question, answer] : cases) {
-    const std::string prompt = std::string("<|user|>") + question + "<|end|><|assistant|>";
-    std::vector<int32_t> ids = greedy(loaded, loaded.tokenizer.encode_rendered(prompt), 64);
-    EXPECT_TRUE(loaded.tokenizer.is_end_of_generation(ids.back()));
-    EXPECT_EQ(loaded.tokenizer.decode(ids), answer);
   }
 }
 
