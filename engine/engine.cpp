@@ -69,7 +69,8 @@ EngineOptions resolve(EngineOptions options, const Config& config) {
   if (options.context == 0) {
     options.context = std::min(config.context, EngineOptions::kDefaultContext);
   }
-  options.batch_rows = std::min(options.batch_rows, options.context * options.sequences);
+  options.batch_rows = static_cast<uint32_t>(
+      std::min<uint64_t>(options.batch_rows, uint64_t{options.context} * options.sequences));
   options.logit_rows = std::min(options.logit_rows, options.batch_rows);
   return options;
 }
@@ -98,10 +99,16 @@ Result<std::unique_ptr<Engine>> Engine::load(gguf::File file, const EngineOption
 }
 
 Status Engine::allocate() {
-  const uint32_t per_sequence =
-      (options_.context + kernels::kBlockPositions - 1) / kernels::kBlockPositions;
+  const uint64_t per_sequence =
+      (uint64_t{options_.context} + kernels::kBlockPositions - 1) / kernels::kBlockPositions;
   // One more: a fork that writes first copies the block it shares.
-  const uint32_t blocks = options_.sequences * per_sequence + 1;
+  const uint64_t wanted = options_.sequences * per_sequence + 1;
+  const auto blocks = static_cast<uint32_t>(wanted);
+  if (blocks != wanted) {
+    return bad_input("context-range",
+                     fmt::format("{} sequences of {} positions are more than the cache can number",
+                                 options_.sequences, options_.context));
+  }
   QUERN_TRY(std::unique_ptr<kernels::Cache> cache,
             backend_->make_cache(model_.program, options_.cache, blocks));
   pool_ = std::make_unique<BlockPool>(std::move(cache), blocks);

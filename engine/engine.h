@@ -42,7 +42,7 @@ struct Row {
 class Engine {
  public:
   // Takes the file; it stays mapped as long as the engine lives. Errors: those of read_model,
-  // "weights-corrupt", "out-of-memory".
+  // "weights-corrupt", "context-range", "out-of-memory".
   static Result<std::unique_ptr<Engine>> load(gguf::File file, const EngineOptions& options);
 
   const gguf::File& file() const { return file_; }
