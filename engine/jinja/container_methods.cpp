@@ -46,7 +46,7 @@ Eval<Value> pop_item(Runtime&, const Value& self, const Arguments& arguments) {
   if (index < 0 || static_cast<size_t>(index) >= items.size()) {
     return value_failure("pop() from a list that has no such item");
   }
-  const Value item = items[static_cast<size_t>(index)];
+  Value item = items[static_cast<size_t>(index)];
   items.erase(items.begin() + index);
   return item;
 }
@@ -137,7 +137,7 @@ Eval<Value> get(Runtime&, const Value& self, const Arguments& arguments) {
 Eval<Value> setdefault(Runtime& runtime, const Value& self, const Arguments& arguments) {
   QUERN_TRY(const auto a, (bind<2>(arguments, {"key", "default"})));
   if (const Value* found = self.as_dict()->find(a[0])) return *found;
-  const Value value = a[1].is_undefined() ? Value::none() : a[1];
+  Value value = a[1].is_undefined() ? Value::none() : a[1];
   QUERN_CHECK(runtime.set(*self.as_dict(), a[0], value));
   return value;
 }
@@ -173,7 +173,7 @@ Eval<Value> update(Runtime& runtime, const Value& self, const Arguments& argumen
 
 Eval<Value> copy_dict(Runtime& runtime, const Value& self, const Arguments& arguments) {
   QUERN_CHECK(bind<0>(arguments, {}));
-  QUERN_TRY(const Value result, runtime.dict());
+  QUERN_TRY(Value result, runtime.dict());
   QUERN_CHECK(update(runtime, result, {.positional = {self}, .named = {}}));
   return result;
 }

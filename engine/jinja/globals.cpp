@@ -99,7 +99,7 @@ Eval<Value> strftime_now(Runtime& runtime, const Arguments& arguments) {
 }
 
 Eval<Value> dict(Runtime& runtime, const Arguments& arguments) {
-  QUERN_TRY(const Value result, runtime.dict());
+  QUERN_TRY(Value result, runtime.dict());
   QUERN_TRY(const Value ignored, find_method(result, "update")(runtime, result, arguments));
   (void)ignored;
   return result;
@@ -122,7 +122,7 @@ Eval<Value> range(Runtime& runtime, const Arguments& arguments) {
   auto [start, stop, step] = bounds;
   if (a[1].is_undefined()) stop = std::exchange(start, 0);
   if (step == 0) return value_failure("the step of a range is zero");
-  QUERN_TRY(const Value result, runtime.list({}));
+  QUERN_TRY(Value result, runtime.list({}));
   while (step > 0 ? start < stop : start > stop) {
     QUERN_CHECK(runtime.append(*result.as_list(), Value::integer(start)));
     if (__builtin_add_overflow(start, step, &start)) break;

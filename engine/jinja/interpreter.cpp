@@ -46,7 +46,7 @@ Eval<Value> Interpreter::visit(const ListLiteral& node) {
 }
 
 Eval<Value> Interpreter::visit(const DictLiteral& node) {
-  QUERN_TRY(const Value result, runtime_.dict());
+  QUERN_TRY(Value result, runtime_.dict());
   for (const auto& [key_node, value_node] : node.entries) {
     QUERN_TRY(const Value key, evaluate(*key_node));
     QUERN_TRY(Value value, evaluate(*value_node));

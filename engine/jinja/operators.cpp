@@ -272,8 +272,9 @@ Eval<std::vector<Value>> sort_by(Runtime& runtime, std::vector<Value> items,
   std::stable_sort(places.begin(), places.end(), [&](size_t a, size_t b) {
     if (!failed) return false;
     auto result = order(runtime, keys[descending ? b : a], keys[descending ? a : b]);
-    if (!result) failed = std::move(result);
-    return failed && *result < 0;
+    if (result) return *result < 0;
+    failed = std::move(result);
+    return false;
   });
   QUERN_CHECK(std::move(failed));
   std::vector<Value> sorted;

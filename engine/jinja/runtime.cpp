@@ -21,8 +21,7 @@ struct Runtime::MeteredText {
   ~MeteredText() { meter.used -= text.size() + kTextOverhead; }
 };
 
-Runtime::Runtime(const Limits& limits, std::optional<std::tm> now)
-    : limits_(limits), now_(std::move(now)) {}
+Runtime::Runtime(const Limits& limits, std::optional<std::tm> now) : limits_(limits), now_(now) {}
 
 Eval<void> Runtime::spend(uint64_t steps) {
   if (steps > limits_.steps - steps_) {
@@ -121,7 +120,7 @@ Eval<Value> Runtime::from_json(const nlohmann::ordered_json& json) {
     return list(std::move(items));
   }
   if (json.is_object()) {
-    QUERN_TRY(const Value result, dict());
+    QUERN_TRY(Value result, dict());
     for (const auto& [name, element] : json.items()) {
       QUERN_TRY(Value item, from_json(element));
       QUERN_TRY(const Value key, text(name));

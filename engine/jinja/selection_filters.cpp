@@ -58,13 +58,15 @@ Eval<Value> choose(Runtime& runtime, const Value& subject, const Arguments& argu
   QUERN_TRY(const auto values, iterate(runtime, subject));
   std::vector<Value> chosen;
   for (const Value& item : values) {
-    Value tested = item;
+    Value member;
+    const Value* tested = &item;
     if constexpr (by_attribute) {
-      QUERN_TRY(tested, by_path(runtime, item, arguments.positional[0]));
+      QUERN_TRY(member, by_path(runtime, item, arguments.positional[0]));
+      tested = &member;
     }
-    bool accepted = tested.truthy();
+    bool accepted = tested->truthy();
     if (has_test) {
-      QUERN_TRY(accepted, call_test(runtime, test, tested, others));
+      QUERN_TRY(accepted, call_test(runtime, test, *tested, others));
     }
     if (accepted == wanted) chosen.push_back(item);
   }

@@ -208,7 +208,7 @@ Eval<Value> batch(Runtime& runtime, const Value& subject, const Arguments& argum
   QUERN_TRY(const auto a, (bind<2>(arguments, {"linecount", "fill_with"})));
   QUERN_TRY(const int64_t count, count_argument(a[0]));
   QUERN_TRY(const auto values, iterate(runtime, subject));
-  QUERN_TRY(const Value rows, runtime.list({}));
+  QUERN_TRY(Value rows, runtime.list({}));
   List* row = nullptr;
   const auto add = [&](const Value& item) -> Eval<void> {
     if (!row || row->items.size() == static_cast<size_t>(count)) {
@@ -232,7 +232,7 @@ Eval<Value> slice_columns(Runtime& runtime, const Value& subject, const Argument
   QUERN_TRY(const auto values, iterate(runtime, subject));
   const size_t slices = static_cast<size_t>(count);
   const size_t short_length = values.size() / slices, longer = values.size() % slices;
-  QUERN_TRY(const Value columns, runtime.list({}));
+  QUERN_TRY(Value columns, runtime.list({}));
   size_t at = 0;
   for (size_t column = 0; column < slices; ++column) {
     const size_t end = at + short_length + (column < longer);
