@@ -102,8 +102,8 @@ LineEditor::Read LineEditor::read(const std::string& prompt) {
   impl_->prompt = prompt;
   impl_->typed = false;
   int count = 0;
-  // libedit would show the prompt first: keys pressed in between would be echoed twice, and lost when
-  // Ctrl-C follows them.
+  // libedit would show the prompt first: keys pressed in between would be echoed twice, and lost
+  // when Ctrl-C follows them.
   el_set(impl_->editor, EL_PREP_TERM, 1);
   const char* text = el_gets(impl_->editor, &count);
   Read read{.event = Event::kLine, .line = {}, .typed = impl_->typed};
