@@ -3,11 +3,13 @@
 // Attention is exact for any split of the work: each granule of 512 positions (aligned to 0) has
 // its own softmax, and granules are merged in ascending order, whether one thread walks over all
 // granules of a head or many threads take one each.
+#include "kernels/cpu/attention.h"
+
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <vector>
 
-#include "kernels/cpu/attention.h"
 #include "kernels/cpu/attention_kernels.h"
 #include "kernels/cpu/context.h"
 #include "kernels/cpu/linear.h"
@@ -16,31 +18,7 @@
 namespace quern::kernels::cpu {
 namespace {
 
-// Rotates one head in place. turns: [pairs][cos, sin], magnitude included.
-void rotate(float* head, const Rope& rope, const float* turns) {
-  const size_t pairs = rope.frequencies.size();
-  const bool interleaved = rope.pairs == Rope::Pairs::kInterleaved;
-  for (size_t i = 0; i < pairs; ++i) {
-    float& a = head[interleaved ? 2 * i : i];
-    float& b = head[interleaved ? 2 * i + 1 : i + pairs];
-    const float cosine = turns[2 * i], sine = turns[2 * i + 1];
-    const float rotated = a * cosine - b * sine;
-    b = a * sine + b * cosine;
-    a = rotated;
-  }
-}
-
-// One softmax over at most 512 positions of one query: f32, in this order.
-struct Partial {
-  float* data;
-
-  float& maximum() const { return data[0]; }   // largest score
-  float* sums() const { return data + 16; }    // Σ exp by position mod 16
-  float* values() const { return data + 32; }  // Σ exp * v, [value_stride]
-  static size_t floats(const TileLayout& layout) { return 32 + layout.value_stride; }
-};
-
-// Queries that share a key/value head and a sequence.
+// Queries that share a key/value head and a sequence, by ascending position.
 struct Queries {
   size_t count = 0;
   const float* q[kMaxQueries];   // [key_width]
@@ -56,7 +34,7 @@ struct Granule {
   float scale;
 
   const std::byte* tile(uint32_t position) const {
-    return cache.tile(layer, block_table[position / kBlockPositions], head, position);
+    return cache.tile(layer, block_table[position / kTilePositions], head);
   }
   // How many of this granule's positions a query with this limit sees.
   uint32_t visible(uint32_t limit) const {
@@ -64,52 +42,39 @@ struct Granule {
   }
 };
 
-// The softmax of one granule for every query that sees some of it; the others get no positions.
-// weights: [kMaxQueries][kGranulePositions].
+// The softmax of one granule for every query; the last one sees some of it, and those that see
+// nothing of it get a partial without positions. weights: [kMaxQueries][kGranulePositions].
 void attend(const Granule& granule, const Queries& queries, float* weights) {
   const TileLayout& layout = granule.cache.layout(granule.layer);
-  uint32_t seen[kMaxQueries], longest = 0;
+  uint32_t seen[kMaxQueries];
+  float* values[kMaxQueries];
   for (size_t i = 0; i < queries.count; ++i) {
     seen[i] = granule.visible(queries.limit[i]);
-    longest = std::max(longest, seen[i]);
+    values[i] = queries.partial[i].values();
   }
-  for (uint32_t j = 0; j < longest; j += kTilePositions) {
-    tile_scores(layout, granule.tile(granule.first + j), queries.q, queries.count, weights + j,
-                kGranulePositions);
+  const uint32_t longest = seen[queries.count - 1];
+  const std::byte* tiles[kGranulePositions / kTilePositions];
+  const size_t count = (longest + kTilePositions - 1) / kTilePositions;
+  for (uint32_t t = 0; t < count; ++t) tiles[t] = granule.tile(granule.first + t * kTilePositions);
+
+  for (size_t t = 0; t < count; ++t) {
+    const std::byte* next = t + 1 < count ? tiles[t + 1] : tiles[0] + layout.values;
+    tile_scores(layout, tiles[t], queries.q, queries.count, weights + t * kTilePositions,
+                kGranulePositions, next);
   }
   for (size_t i = 0; i < queries.count; ++i) {
-    float* w = weights + i * kGranulePositions;
-    const Partial& partial = queries.partial[i];
-    float maximum = -INFINITY;
-    for (uint32_t j = 0; j < seen[i]; ++j) {
-      w[j] *= granule.scale;
-      maximum = w[j] > maximum ? w[j] : maximum;
-    }
-    exp_shifted(w, seen[i], maximum);
-    std::fill_n(partial.data, Partial::floats(layout), 0.0f);
-    partial.maximum() = maximum;
-    for (uint32_t j = 0; j < seen[i]; ++j) partial.sums()[j % 16] += w[j];
+    softmax(weights + i * kGranulePositions, seen[i], granule.scale, queries.partial[i]);
+    std::fill_n(values[i], layout.value_stride, 0.0f);
   }
-  float* values[kMaxQueries];
-  for (size_t i = 0; i < queries.count; ++i) values[i] = queries.partial[i].values();
-  for (uint32_t j = 0; j < longest; j += kTilePositions) {
+  for (uint32_t t = 0; t < count; ++t) {
     uint32_t in_tile[kMaxQueries];
     for (size_t i = 0; i < queries.count; ++i) {
-      in_tile[i] = seen[i] <= j ? 0 : std::min(seen[i] - j, kTilePositions);
+      const uint32_t first = t * kTilePositions;
+      in_tile[i] = seen[i] <= first ? 0 : std::min(seen[i] - first, kTilePositions);
     }
-    tile_values(layout, granule.tile(granule.first + j), weights + j, kGranulePositions, in_tile,
-                queries.count, values);
-  }
-}
-
-// into = into and next, two softmaxes over different positions (Milakov and Gimelshein 2018).
-void merge(const Partial& into, const Partial& next, const TileLayout& layout) {
-  const float maximum = std::max(into.maximum(), next.maximum());
-  float factors[2] = {into.maximum(), next.maximum()};
-  exp_shifted(factors, 2, maximum);
-  into.maximum() = maximum;
-  for (size_t i = 16; i < Partial::floats(layout); ++i) {
-    into.data[i] = into.data[i] * factors[0] + next.data[i] * factors[1];
+    const std::byte* next = tiles[std::min<size_t>(t + 1, count - 1)] + layout.values;
+    tile_values(layout, tiles[t], weights + t * kTilePositions, kGranulePositions, in_tile,
+                queries.count, values, next);
   }
 }
 
@@ -121,7 +86,7 @@ void finish(const Partial& partial, uint32_t width, float* out) {
   for (uint32_t d = 0; d < width; ++d) out[d] = partial.values()[d] / sums[0];
 }
 
-uint32_t granules(uint32_t positions) {
+size_t granules(uint32_t positions) {
   return positions / kGranulePositions + (positions % kGranulePositions > 0);
 }
 
@@ -131,80 +96,64 @@ class Layer {
   Layer(const Attention& op, Context& context)
       : op_(op),
         context_(context),
+        batch_(*context.batch),
         heads_(context.program.layers[op.layer]),
         layout_(context.cache.layout(op.layer)),
         group_(heads_.queries / heads_.keys),
         floats_(Partial::floats(layout_)) {}
 
-  // Few rows: one item per row, head and granule; then one per row and query head to merge.
+  // Few rows: one item per row, head and granule. Whoever finishes the last granule of a row and
+  // head merges them.
   void run_split() {
-    const Batch& batch = *context_.batch;
-    const uint32_t longest = *std::ranges::max_element(batch.positions) + 1;
-    const size_t parts = granules(longest);
-    const size_t rows = batch.tokens.size();
-    float* partials = context_.floats(context_.workspace.partials);
+    const uint32_t longest = *std::ranges::max_element(batch_.positions) + 1;
+    const size_t parts = granules(longest), rows = batch_.tokens.size();
+    auto* done = reinterpret_cast<uint32_t*>(context_.memory + context_.workspace.partials);
+    std::fill_n(done, rows * heads_.keys, 0);
+    float* partials = reinterpret_cast<float*>(done + rows * heads_.keys);
     const auto partial = [&](size_t row, size_t query, size_t part) {
       return Partial{partials + ((row * heads_.queries + query) * parts + part) * floats_};
     };
     context_.pool.run(rows * heads_.keys * parts, [&](size_t item, size_t worker) {
       const size_t part = item % parts, head = item / parts % heads_.keys;
-      const size_t row = item / parts / heads_.keys;
-      if (part * kGranulePositions > batch.positions[row]) return;
-      for_groups(row, 1, head, [&](Queries& queries, auto&& query_of) {
+      const size_t row = item / parts / heads_.keys, used = granules(batch_.positions[row] + 1);
+      if (part >= used) return;
+      for (size_t first = 0; first < group_; first += kMaxQueries) {
+        Queries queries = take(row, head, first, group_);
         for (size_t i = 0; i < queries.count; ++i) {
-          queries.partial[i] = partial(row, query_of(i).second, part);
+          queries.partial[i] = partial(row, head * group_ + first + i, part);
         }
-        attend(granule(row, head, part), queries, weights(worker));
-      });
-    });
-    context_.pool.run(rows * heads_.queries, [&](size_t item, size_t) {
-      const size_t row = item / heads_.queries, query = item % heads_.queries;
-      const size_t used = granules(batch.positions[row] + 1);
-      for (size_t part = 1; part < used; ++part) {
-        merge(partial(row, query, 0), partial(row, query, part), layout_);
+        attend(granule(row, head, part), queries, scratch(worker));
       }
-      finish(partial(row, query, 0), heads_.value_width, out(row, query));
+      const std::atomic_ref<uint32_t> count(done[row * heads_.keys + head]);
+      if (count.fetch_add(1, std::memory_order_acq_rel) + 1 < used) return;
+      for (size_t query = head * group_; query < (head + 1) * group_; ++query) {
+        const Partial total = partial(row, query, 0);
+        for (size_t next = 1; next < used; ++next) {
+          merge(total, partial(row, query, next), layout_);
+        }
+        finish(total, heads_.value_width, out(row, query));
+      }
     });
   }
 
-  // Many rows: one item per head and run of neighbouring rows, granule after granule.
+  // Many rows: one item per head and run of neighbouring rows, which walks over the granules. The
+  // runs of a head follow one another, so that they find its keys and values in a shared cache.
   void run_rows() {
-    const Batch& batch = *context_.batch;
     const std::vector<std::pair<size_t, size_t>> runs = row_runs();
     context_.pool.run(runs.size() * heads_.keys, [&](size_t item, size_t worker) {
-      const auto [row, count] = runs[item / heads_.keys];
-      const size_t head = item % heads_.keys;
-      const uint32_t longest = batch.positions[row + count - 1] + 1;
-      float* total = weights(worker) + kMaxQueries * kGranulePositions;
-      float* next = total + kMaxQueries * floats_;
-      for_groups(row, count, head, [&](Queries& queries, auto&& query_of) {
-        for (size_t part = 0; part < granules(longest); ++part) {
-          for (size_t i = 0; i < queries.count; ++i) {
-            queries.partial[i] = {(part == 0 ? total : next) + i * floats_};
-          }
-          attend(granule(row, head, part), queries, weights(worker));
-          for (size_t i = 0; part > 0 && i < queries.count; ++i) {
-            if (part * kGranulePositions >= queries.limit[i]) continue;
-            merge({total + i * floats_}, queries.partial[i], layout_);
-          }
-        }
-        for (size_t i = 0; i < queries.count; ++i) {
-          const auto [query_row, query] = query_of(i);
-          finish({total + i * floats_}, heads_.value_width, out(query_row, query));
-        }
-      });
+      const auto [row, rows] = runs[item % runs.size()];
+      attend_run(row, rows, item / runs.size(), scratch(worker));
     });
   }
 
  private:
-  // Rows that one item takes: neighbours of one sequence, as many as fill kMaxQueries.
+  // Rows that one item takes: neighbours of one sequence, as many as fill kItemQueries.
   std::vector<std::pair<size_t, size_t>> row_runs() const {
-    const Batch& batch = *context_.batch;
-    const size_t most = std::max<size_t>(1, kMaxQueries / group_);
+    const size_t most = std::max<size_t>(1, kItemQueries / group_);
     std::vector<std::pair<size_t, size_t>> runs;
-    for (size_t row = 0; row < batch.tokens.size(); ++row) {
+    for (size_t row = 0; row < batch_.tokens.size(); ++row) {
       if (!runs.empty() && runs.back().second < most &&
-          batch.sequences[runs.back().first] == batch.sequences[row]) {
+          batch_.sequences[runs.back().first] == batch_.sequences[row]) {
         ++runs.back().second;
       } else {
         runs.emplace_back(row, 1);
@@ -213,43 +162,62 @@ class Layer {
     return runs;
   }
 
-  // Calls use(queries, query_of) for the queries of `rows` rows that read key head `head`, at most
-  // kMaxQueries at a time; query_of(i) is the row and query head of the i-th.
-  template <class Use>
-  void for_groups(size_t row, size_t rows, size_t head, Use use) {
+  void attend_run(size_t row, size_t rows, size_t head, float* weights) {
+    float* totals = weights + kMaxQueries * kGranulePositions;
     const size_t total = rows * group_;
-    for (size_t first = 0; first < total; first += kMaxQueries) {
-      const auto query_of = [&](size_t i) {
-        return std::pair(row + (first + i) / group_, head * group_ + (first + i) % group_);
-      };
-      Queries queries;
-      queries.count = std::min(kMaxQueries, total - first);
-      for (size_t i = 0; i < queries.count; ++i) {
-        const auto [query_row, query] = query_of(i);
-        queries.q[i] =
-            context_.value(op_.q) + (query_row * heads_.queries + query) * heads_.key_width;
-        queries.limit[i] = context_.batch->positions[query_row] + 1;
+    float* next = totals + total * floats_;
+    const size_t parts = granules(batch_.positions[row + rows - 1] + 1);
+    for (size_t part = 0; part < parts; ++part) {
+      for (size_t first = 0; first < total; first += kMaxQueries) {
+        Queries queries = take(row, head, first, total);
+        if (part * kGranulePositions >= queries.limit[queries.count - 1]) continue;
+        for (size_t i = 0; i < queries.count; ++i) {
+          queries.partial[i] = {part == 0 ? totals + (first + i) * floats_ : next + i * floats_};
+        }
+        attend(granule(row, head, part), queries, weights);
+        for (size_t i = 0; part > 0 && i < queries.count; ++i) {
+          if (part * kGranulePositions >= queries.limit[i]) continue;
+          merge({totals + (first + i) * floats_}, queries.partial[i], layout_);
+        }
       }
-      use(queries, query_of);
+    }
+    for (size_t i = 0; i < total; ++i) {
+      finish({totals + i * floats_}, heads_.value_width,
+             out(row + i / group_, head * group_ + i % group_));
     }
   }
 
+  // Of the `total` queries of key head `head` in the rows from `row` on, those from `first` on, at
+  // most kMaxQueries.
+  Queries take(size_t row, size_t head, size_t first, size_t total) const {
+    Queries queries;
+    queries.count = std::min(kMaxQueries, total - first);
+    for (size_t i = 0; i < queries.count; ++i) {
+      const size_t query_row = row + (first + i) / group_;
+      const size_t query = head * group_ + (first + i) % group_;
+      queries.q[i] =
+          context_.value(op_.q) + (query_row * heads_.queries + query) * heads_.key_width;
+      queries.limit[i] = batch_.positions[query_row] + 1;
+    }
+    return queries;
+  }
+
   Granule granule(size_t row, size_t head, size_t part) const {
-    const Batch& batch = *context_.batch;
     return {context_.cache,
-            batch.block_tables[batch.sequences[row]],
+            batch_.block_tables[batch_.sequences[row]],
             op_.layer,
             static_cast<uint32_t>(head),
             static_cast<uint32_t>(part * kGranulePositions),
             op_.scale};
   }
-  float* weights(size_t worker) const { return reinterpret_cast<float*>(context_.scratch(worker)); }
+  float* scratch(size_t worker) const { return reinterpret_cast<float*>(context_.scratch(worker)); }
   float* out(size_t row, size_t query) const {
     return context_.value(op_.out) + (row * heads_.queries + query) * heads_.value_width;
   }
 
   const Attention& op_;
   Context& context_;
+  const Batch& batch_;
   const Heads& heads_;
   const TileLayout& layout_;
   const size_t group_;
@@ -258,13 +226,16 @@ class Layer {
 
 }  // namespace
 
-size_t attention_scratch_bytes(const TileLayout& layout) {
-  return kMaxQueries * (kGranulePositions + 2 * Partial::floats(layout)) * sizeof(float);
+size_t attention_scratch_bytes(const Heads& heads, const TileLayout& layout) {
+  const size_t queries = std::max<size_t>(kItemQueries, heads.queries / heads.keys);
+  return (kMaxQueries * kGranulePositions + (queries + kMaxQueries) * Partial::floats(layout)) *
+         sizeof(float);
 }
 
 size_t attention_partial_bytes(const Heads& heads, const TileLayout& layout, const MaxBatch& max) {
   const size_t rows = std::min(kSplitRows, max.rows);
-  return rows * heads.queries * granules(max.positions) * Partial::floats(layout) * sizeof(float);
+  const size_t partials = heads.queries * granules(max.positions) * Partial::floats(layout);
+  return rows * (heads.keys * sizeof(uint32_t) + partials * sizeof(float));
 }
 
 void compute_turns(Context& context) {
@@ -274,10 +245,12 @@ void compute_turns(Context& context) {
     const size_t pairs = rope.frequencies.size();
     float* turns = context.floats(context.workspace.turns[r]);
     context.pool.run(batch.tokens.size(), [&](size_t row, size_t) {
+      float* cosines = turns + row * 2 * pairs;
+      float* sines = cosines + pairs;
       for (size_t i = 0; i < pairs; ++i) {
         const double angle = batch.positions[row] * rope.frequencies[i];
-        turns[(row * pairs + i) * 2] = static_cast<float>(std::cos(angle)) * rope.magnitude;
-        turns[(row * pairs + i) * 2 + 1] = static_cast<float>(std::sin(angle)) * rope.magnitude;
+        cosines[i] = static_cast<float>(std::cos(angle)) * rope.magnitude;
+        sines[i] = static_cast<float>(std::sin(angle)) * rope.magnitude;
       }
     });
   }
@@ -287,25 +260,28 @@ void run(const CacheAppend& op, Context& context) {
   const Batch& batch = *context.batch;
   const Heads& heads = context.program.layers[op.layer];
   const Rope& rope = context.program.ropes[op.rope];
+  const size_t pairs = rope.frequencies.size();
   const float* turns = context.floats(context.workspace.turns[op.rope]);
   const TileLayout& layout = context.cache.layout(op.layer);
   const float* q_norm = context.vector(op.q_norm.weight);
   const float* k_norm = context.vector(op.k_norm.weight);
   context.pool.run(batch.tokens.size(), [&](size_t row, size_t) {
-    const float* turn = turns + row * rope.frequencies.size() * 2;
+    const float* cosines = turns + row * 2 * pairs;
+    const auto turn = [&](float* head, const float* norm, float epsilon) {
+      if (norm) rms_norm(head, norm, epsilon, heads.key_width, head);
+      rotate_pairs(head, cosines, cosines + pairs, pairs, rope.pairs == Rope::Pairs::kInterleaved);
+    };
     const uint32_t position = batch.positions[row];
     const uint32_t block = batch.block_tables[batch.sequences[row]][position / kBlockPositions];
     float* q = context.value(op.q) + row * heads.queries * heads.key_width;
     float* k = context.value(op.k) + row * heads.keys * heads.key_width;
     const float* v = context.value(op.v) + row * heads.keys * heads.value_width;
     for (uint32_t h = 0; h < heads.queries; ++h, q += heads.key_width) {
-      if (q_norm) rms_norm(q, q_norm, op.q_norm.epsilon, heads.key_width, q);
-      rotate(q, rope, turn);
+      turn(q, q_norm, op.q_norm.epsilon);
     }
     for (uint32_t h = 0; h < heads.keys; ++h, k += heads.key_width, v += heads.value_width) {
-      if (k_norm) rms_norm(k, k_norm, op.k_norm.epsilon, heads.key_width, k);
-      rotate(k, rope, turn);
-      std::byte* tile = context.cache.tile(op.layer, block, h, position);
+      turn(k, k_norm, op.k_norm.epsilon);
+      std::byte* tile = context.cache.tile(op.layer, block, h);
       store_key(layout, tile, position % kTilePositions, k);
       store_value(layout, tile, position % kTilePositions, v);
     }

@@ -1,146 +1,271 @@
 #include "kernels/cpu/attention_kernels.h"
 
 #include <algorithm>
-
-#include "kernels/cpu/f16.h"
+#include <limits>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/attention_kernels.cpp"
+#include <hwy/cache_control.h>
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
+
+#include "kernels/cpu/vector_math-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace quern::kernels::cpu::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-using Floats = hn::CappedTag<float, kTilePositions>;
-constexpr size_t kQueriesAtOnce = 4;  // independent chains that hide the latency of fma
+using Floats = hn::CappedTag<float, 16>;
+using Vector = hn::Vec<Floats>;
+constexpr size_t kLanes = hn::MaxLanes(Floats());
+// Both products are computed in tiles of kRows queries times kColumns vectors, which stay in
+// registers: 16 chains where there are 32 registers, 8 otherwise, enough to hide the latency of
+// fma.
+constexpr size_t kRows = 4;
+constexpr size_t kColumns = HWY_TARGET <= HWY_AVX3 || HWY_ARCH_ARM_A64 ? 4 : 2;
+static_assert(kTilePositions % (kColumns * kLanes) == 0 && kScaleGroup % (2 * kLanes) == 0);
 
-// Vectors of 16 or fewer stored elements, as f32.
 template <CacheType type>
-HWY_INLINE hn::Vec<Floats> Load(const std::byte* data, size_t index) {
+constexpr size_t kCodeBytes = type == CacheType::kF32   ? 4
+                              : type == CacheType::kF16 ? 2
+                                                        : 1;
+
+// A vector of stored values, as f32, without their scales.
+template <CacheType type>
+HWY_INLINE Vector Load(const std::byte* data) {
   const Floats d;
   if constexpr (type == CacheType::kF32) {
-    return hn::LoadU(d, reinterpret_cast<const float*>(data) + index);
+    return hn::LoadU(d, reinterpret_cast<const float*>(data));
   } else if constexpr (type == CacheType::kF16) {
     const hn::Rebind<hwy::float16_t, Floats> d16;
-    return hn::PromoteTo(d, hn::LoadU(d16, reinterpret_cast<const hwy::float16_t*>(data) + index));
+    return hn::PromoteTo(d, hn::LoadU(d16, reinterpret_cast<const hwy::float16_t*>(data)));
   } else {
     const hn::Rebind<int8_t, Floats> d8;
     const hn::Rebind<int32_t, Floats> d32;
-    return hn::ConvertTo(
-        d, hn::PromoteTo(d32, hn::LoadU(d8, reinterpret_cast<const int8_t*>(data) + index)));
+    return hn::ConvertTo(d,
+                         hn::PromoteTo(d32, hn::LoadU(d8, reinterpret_cast<const int8_t*>(data))));
   }
 }
 
-// Scores of `n` queries (n <= kQueriesAtOnce) for the positions [lane, lane + Lanes).
-template <CacheType type, size_t n>
-HWY_INLINE void ScoreLanes(const TileLayout& layout, const std::byte* tile,
-                           const float* const* queries, size_t lane, float* out, size_t stride) {
-  const Floats d;
-  hn::Vec<Floats> sum[n];
-  for (size_t i = 0; i < n; ++i) sum[i] = hn::Zero(d);
-  const auto add_keys = [&](uint32_t begin, uint32_t end, hn::Vec<Floats>* chain) HWY_ATTR {
-    for (uint32_t k = begin; k < end; ++k) {
-      const auto key = Load<type>(tile, k * kTilePositions + lane);
-      for (size_t i = 0; i < n; ++i)
-        chain[i] = hn::MulAdd(hn::Set(d, queries[i][k]), key, chain[i]);
+// Columns of a matrix in the cache: n vectors wide, rows `stride` bytes apart.
+struct Columns {
+  const std::byte* data;
+  const std::byte* ahead;
+  size_t stride;
+};
+
+// sum[i][v] = fma(a[i * a_stride + k], b_k[v], sum[i][v]) for k = begin … end - 1 ascending.
+template <CacheType type, size_t m, size_t n>
+HWY_INLINE void MultiplyAdd(const float* const (&a)[m], const Columns& b, size_t begin, size_t end,
+                            Vector (&sum)[m][n]) {
+  constexpr size_t kBytes = n * kLanes * kCodeBytes<type>;
+  for (size_t k = begin; k < end; ++k) {
+    for (size_t i = 0; i < kBytes; i += 64) hwy::Prefetch(b.ahead + k * b.stride + i);
+    Vector x[n];
+    for (size_t v = 0; v < n; ++v) {
+      x[v] = Load<type>(b.data + k * b.stride + v * kLanes * kCodeBytes<type>);
     }
-  };
+    for (size_t i = 0; i < m; ++i) {
+      const Vector factor = hn::Set(Floats(), a[i][k]);
+      for (size_t v = 0; v < n; ++v) sum[i][v] = Fma(factor, x[v], sum[i][v]);
+    }
+  }
+}
+
+template <size_t m, size_t n>
+HWY_INLINE void SetZero(Vector (&sum)[m][n]) {
+  for (auto& row : sum) {
+    for (Vector& v : row) v = hn::Zero(Floats());
+  }
+}
+
+template <size_t m, size_t n>
+HWY_INLINE void Store(const Vector (&sum)[m][n], float* const* out, size_t offset) {
+  for (size_t i = 0; i < m; ++i) {
+    for (size_t v = 0; v < n; ++v) hn::StoreU(sum[i][v], Floats(), out[i] + offset + v * kLanes);
+  }
+}
+
+template <CacheType type, size_t m>
+void Scores(const TileLayout& layout, const std::byte* tile, const float* const* queries,
+            float* const* out, const std::byte* ahead) {
+  const float* q[m];
+  std::copy_n(queries, m, q);
+  for (size_t lane = 0; lane < kTilePositions; lane += kColumns * kLanes) {
+    const size_t offset = lane * kCodeBytes<type>;
+    const Columns keys{tile + offset, ahead + offset, kTilePositions * kCodeBytes<type>};
+    Vector sum[m][kColumns];
+    SetZero(sum);
+    if constexpr (type == CacheType::kQ8_0) {
+      const auto* scales = reinterpret_cast<const hwy::float16_t*>(tile + layout.key_scales) + lane;
+      for (uint32_t k = 0; k < layout.key_width; k += kScaleGroup, scales += kTilePositions) {
+        Vector group[m][kColumns];
+        SetZero(group);
+        MultiplyAdd<type>(q, keys, k, std::min(layout.key_width, k + kScaleGroup), group);
+        for (size_t v = 0; v < kColumns; ++v) {
+          const Vector scale =
+              Load<CacheType::kF16>(reinterpret_cast<const std::byte*>(scales + v * kLanes));
+          for (size_t i = 0; i < m; ++i) sum[i][v] = Fma(group[i][v], scale, sum[i][v]);
+        }
+      }
+    } else {
+      MultiplyAdd<type>(q, keys, 0, layout.key_width, sum);
+    }
+    Store(sum, out, lane);
+  }
+}
+
+// Adds positions [begin, end) to the n vectors of the outputs at `column`.
+template <CacheType type, size_t m, size_t n>
+HWY_INLINE void AddValues(const TileLayout& layout, const std::byte* tile,
+                          const float* const (&weights)[m], size_t begin, size_t end, size_t column,
+                          float* const* out, const std::byte* ahead) {
+  const size_t offset = column * kCodeBytes<type>;
+  Vector sum[m][n];
+  for (size_t i = 0; i < m; ++i) {
+    for (size_t v = 0; v < n; ++v) {
+      sum[i][v] = hn::LoadU(Floats(), out[i] + column + v * kLanes);
+    }
+  }
+  MultiplyAdd<type>(
+      weights,
+      {tile + layout.values + offset, ahead + offset, layout.value_stride * kCodeBytes<type>},
+      begin, end, sum);
+  Store(sum, out, column);
+}
+
+// The weights of m queries times the scales of one group of values: out[m][kTilePositions].
+template <size_t m>
+HWY_INLINE void ScaleWeights(const float* const (&weights)[m], const std::byte* scales,
+                             size_t positions, float (&out)[m][kTilePositions]) {
+  const Floats d;
+  for (size_t j = 0; j < positions; j += kLanes) {
+    const Vector scale = Load<CacheType::kF16>(scales + j * sizeof(uint16_t));
+    for (size_t i = 0; i < m; ++i) {
+      hn::StoreU(hn::Mul(hn::LoadU(d, weights[i] + j), scale), d, out[i] + j);
+    }
+  }
+}
+
+template <CacheType type, size_t m>
+void Values(const TileLayout& layout, const std::byte* tile, const float* const* rows, size_t begin,
+            size_t end, float* const* out, const std::byte* ahead) {
+  const float* weights[m];
+  std::copy_n(rows, m, weights);
+  size_t column = 0;
   if constexpr (type == CacheType::kQ8_0) {
-    for (uint32_t k = 0; k < layout.key_width; k += kScaleGroup) {
-      hn::Vec<Floats> group[n];
-      for (size_t i = 0; i < n; ++i) group[i] = hn::Zero(d);
-      add_keys(k, std::min(layout.key_width, k + kScaleGroup), group);
-      const auto scale =
-          Load<CacheType::kF16>(tile + layout.key_scales, k / kScaleGroup * kTilePositions + lane);
-      for (size_t i = 0; i < n; ++i) sum[i] = hn::MulAdd(group[i], scale, sum[i]);
+    for (; column < layout.value_stride; column += kScaleGroup) {
+      float scaled[m][kTilePositions];
+      const float* factors[m];
+      for (size_t i = 0; i < m; ++i) factors[i] = scaled[i];
+      ScaleWeights(
+          weights,
+          tile + layout.value_scales + column / kScaleGroup * kTilePositions * sizeof(uint16_t),
+          end, scaled);
+      for (size_t c = 0; c < kScaleGroup; c += 2 * kLanes) {
+        AddValues<type, m, 2>(layout, tile, factors, begin, end, column + c, out, ahead);
+      }
     }
   } else {
-    add_keys(0, layout.key_width, sum);
-  }
-  for (size_t i = 0; i < n; ++i) hn::StoreU(sum[i], d, out + i * stride + lane);
-}
-
-template <CacheType type>
-void Scores(const TileLayout& layout, const std::byte* tile, const float* const* queries,
-            size_t count, float* out, size_t stride) {
-  for (size_t lane = 0; lane < kTilePositions; lane += hn::Lanes(Floats())) {
-    size_t i = 0;
-    for (; i + kQueriesAtOnce <= count; i += kQueriesAtOnce) {
-      ScoreLanes<type, kQueriesAtOnce>(layout, tile, queries + i, lane, out + i * stride, stride);
+    for (; column + kColumns * kLanes <= layout.value_stride; column += kColumns * kLanes) {
+      AddValues<type, m, kColumns>(layout, tile, weights, begin, end, column, out, ahead);
     }
-    for (; i < count; ++i) {
-      ScoreLanes<type, 1>(layout, tile, queries + i, lane, out + i * stride, stride);
+    for (; column < layout.value_stride; column += 2 * kLanes) {
+      AddValues<type, m, 2>(layout, tile, weights, begin, end, column, out, ahead);
     }
   }
 }
 
-// Adds positions [begin, end) to the values [v, v + Lanes) of `n` queries' outputs.
-template <CacheType type, size_t n>
-HWY_INLINE void AddLanes(const TileLayout& layout, const std::byte* tile, const float* weights,
-                         size_t weight_stride, uint32_t begin, uint32_t end, size_t v,
-                         float* const* out) {
-  const Floats d;
-  const std::byte* values = tile + layout.values;
-  const auto* scales = reinterpret_cast<const uint16_t*>(tile + layout.value_scales);
-  hn::Vec<Floats> sum[n];
-  for (size_t i = 0; i < n; ++i) sum[i] = hn::LoadU(d, out[i] + v);
-  for (uint32_t j = begin; j < end; ++j) {
-    const size_t index = j * layout.value_stride + v;
-    const auto value = Load<type>(values, index);
-    for (size_t i = 0; i < n; ++i) {
-      float weight = weights[i * weight_stride + j];
-      if constexpr (type == CacheType::kQ8_0) weight *= f16_to_f32(scales[index / kScaleGroup]);
-      sum[i] = hn::MulAdd(hn::Set(d, weight), value, sum[i]);
-    }
+// Calls use(integral constant of the count, first) for runs of at most kRows of `count` queries.
+template <class Use>
+HWY_INLINE void ForRows(size_t count, Use use) {
+  size_t i = 0;
+  for (; i + kRows <= count; i += kRows) use(std::integral_constant<size_t, kRows>(), i);
+  switch (count - i) {
+    case 3:
+      return use(std::integral_constant<size_t, 3>(), i);
+    case 2:
+      return use(std::integral_constant<size_t, 2>(), i);
+    case 1:
+      return use(std::integral_constant<size_t, 1>(), i);
   }
-  for (size_t i = 0; i < n; ++i) hn::StoreU(sum[i], d, out[i] + v);
 }
 
-template <CacheType type>
-void Values(const TileLayout& layout, const std::byte* tile, const float* weights, size_t stride,
-            const uint32_t* positions, size_t count, float* const* out) {
-  for (size_t i = 0; i < count;) {
-    const size_t n = i + kQueriesAtOnce <= count ? kQueriesAtOnce : 1;
-    // Together as far as all of them go, then each on its own: a position that a query may not see
-    // is never read for it.
-    const uint32_t common = *std::min_element(positions + i, positions + i + n);
-    for (size_t v = 0; v < layout.value_stride; v += hn::Lanes(Floats())) {
-      if (n == kQueriesAtOnce) {
-        AddLanes<type, kQueriesAtOnce>(layout, tile, weights + i * stride, stride, 0, common, v,
-                                       out + i);
-      }
-      for (size_t k = i; k < i + n; ++k) {
-        AddLanes<type, 1>(layout, tile, weights + k * stride, stride, n == 1 ? 0 : common,
-                          positions[k], v, out + k);
-      }
-    }
-    i += n;
+// Calls use(integral constant of the type).
+template <class Use>
+HWY_INLINE void ForType(CacheType type, Use use) {
+  switch (type) {
+    case CacheType::kF32:
+      return use(std::integral_constant<CacheType, CacheType::kF32>());
+    case CacheType::kF16:
+      return use(std::integral_constant<CacheType, CacheType::kF16>());
+    case CacheType::kQ8_0:
+      return use(std::integral_constant<CacheType, CacheType::kQ8_0>());
   }
 }
 
 void TileScores(const TileLayout& layout, const std::byte* tile, const float* const* queries,
-                size_t count, float* out, size_t stride) {
-  switch (layout.type) {
-    case CacheType::kF32:
-      return Scores<CacheType::kF32>(layout, tile, queries, count, out, stride);
-    case CacheType::kF16:
-      return Scores<CacheType::kF16>(layout, tile, queries, count, out, stride);
-    case CacheType::kQ8_0:
-      return Scores<CacheType::kQ8_0>(layout, tile, queries, count, out, stride);
-  }
+                size_t count, float* out, size_t stride, const std::byte* ahead) {
+  ForType(layout.type, [&](auto type) {
+    ForRows(count, [&](auto m, size_t i) {
+      float* rows[m];
+      for (size_t k = 0; k < m; ++k) rows[k] = out + (i + k) * stride;
+      Scores<type, m>(layout, tile, queries + i, rows, ahead);
+    });
+  });
 }
 
 void TileValues(const TileLayout& layout, const std::byte* tile, const float* weights,
-                size_t stride, const uint32_t* positions, size_t count, float* const* out) {
-  switch (layout.type) {
-    case CacheType::kF32:
-      return Values<CacheType::kF32>(layout, tile, weights, stride, positions, count, out);
-    case CacheType::kF16:
-      return Values<CacheType::kF16>(layout, tile, weights, stride, positions, count, out);
-    case CacheType::kQ8_0:
-      return Values<CacheType::kQ8_0>(layout, tile, weights, stride, positions, count, out);
+                size_t stride, const uint32_t* positions, size_t count, float* const* out,
+                const std::byte* ahead) {
+  ForType(layout.type, [&](auto type) {
+    ForRows(count, [&](auto m, size_t i) {
+      const float* rows[m];
+      for (size_t k = 0; k < m; ++k) rows[k] = weights + (i + k) * stride;
+      // Together as far as all of them go, then each on its own: a position that a query may not
+      // see is never read for it.
+      const uint32_t common = *std::min_element(positions + i, positions + i + m);
+      Values<type, m>(layout, tile, rows, 0, common, out + i, ahead);
+      for (size_t k = 0; k < m; ++k) {
+        if (positions[i + k] == common) continue;
+        Values<type, 1>(layout, tile, rows + k, common, positions[i + k], out + i + k, ahead);
+      }
+    });
+  });
+}
+
+void Softmax(float* w, size_t count, float scale, const Partial& out) {
+  const Floats d;
+  constexpr float kLowest = -std::numeric_limits<float>::infinity();
+  const size_t padded = (count + 15) / 16 * 16;
+  std::fill(w + count, w + padded, kLowest);
+  Vector largest = hn::Set(d, kLowest);
+  for (size_t j = 0; j < padded; j += kLanes) largest = hn::Max(largest, hn::LoadU(d, w + j));
+  const float maximum = scale * hn::GetLane(hn::MaxOfLanes(d, largest));
+  Vector sums[16 / kLanes];
+  for (Vector& sum : sums) sum = hn::Zero(d);
+  for (size_t j = 0; j < padded; j += 16) {
+    for (size_t v = 0; v < 16 / kLanes; ++v) {
+      float* at = w + j + v * kLanes;
+      const Vector x = Fma(hn::LoadU(d, at), hn::Set(d, scale), hn::Set(d, -maximum));
+      const Vector weight = Exp(d, x);
+      hn::StoreU(weight, d, at);
+      sums[v] = hn::Add(sums[v], weight);
+    }
+  }
+  out.maximum() = maximum;
+  for (size_t v = 0; v < 16 / kLanes; ++v) hn::StoreU(sums[v], d, out.sums() + v * kLanes);
+}
+
+void Merge(const Partial& into, const Partial& next, const TileLayout& layout) {
+  const Floats d;
+  const float maximum = std::max(into.maximum(), next.maximum());
+  const Vector factor = Exp(d, hn::Set(d, into.maximum() - maximum));
+  const Vector next_factor = Exp(d, hn::Set(d, next.maximum() - maximum));
+  into.maximum() = maximum;
+  for (size_t i = 16; i < Partial::floats(layout); i += kLanes) {
+    const Vector before = hn::Mul(hn::LoadU(d, into.data + i), factor);
+    hn::StoreU(Fma(hn::LoadU(d, next.data + i), next_factor, before), d, into.data + i);
   }
 }
 
@@ -152,15 +277,27 @@ namespace quern::kernels::cpu {
 
 HWY_EXPORT(TileScores);
 HWY_EXPORT(TileValues);
+HWY_EXPORT(Softmax);
+HWY_EXPORT(Merge);
 
 void tile_scores(const TileLayout& layout, const std::byte* tile, const float* const* queries,
-                 size_t count, float* out, size_t out_stride) {
-  HWY_DYNAMIC_DISPATCH(TileScores)(layout, tile, queries, count, out, out_stride);
+                 size_t count, float* out, size_t out_stride, const std::byte* ahead) {
+  HWY_DYNAMIC_DISPATCH(TileScores)(layout, tile, queries, count, out, out_stride, ahead);
 }
 
 void tile_values(const TileLayout& layout, const std::byte* tile, const float* weights,
-                 size_t weight_stride, const uint32_t* positions, size_t count, float* const* out) {
-  HWY_DYNAMIC_DISPATCH(TileValues)(layout, tile, weights, weight_stride, positions, count, out);
+                 size_t weight_stride, const uint32_t* positions, size_t count, float* const* out,
+                 const std::byte* ahead) {
+  HWY_DYNAMIC_DISPATCH(TileValues)
+  (layout, tile, weights, weight_stride, positions, count, out, ahead);
+}
+
+void softmax(float* w, size_t count, float scale, const Partial& out) {
+  HWY_DYNAMIC_DISPATCH(Softmax)(w, count, scale, out);
+}
+
+void merge(const Partial& into, const Partial& next, const TileLayout& layout) {
+  HWY_DYNAMIC_DISPATCH(Merge)(into, next, layout);
 }
 
 }  // namespace quern::kernels::cpu

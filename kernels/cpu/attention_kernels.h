@@ -1,6 +1,6 @@
-// The two inner loops of attention, over one tile of 16 positions. Reads keys and values as the
-// cache stores them. One chain per output in a fixed order, so results do not depend on how many
-// queries are given together or on the instruction set (any with FMA).
+// The inner loops of attention. Keys and values are read as the cache stores them. One chain per
+// output in a fixed order, so results do not depend on how many queries are given together or on
+// the instruction set (any with FMA).
 #pragma once
 
 #include <cstddef>
@@ -10,15 +10,36 @@
 
 namespace quern::kernels::cpu {
 
-// out[i * out_stride + j] = q_i · k_j for queries i < count and the tile's 16 positions j.
+// `ahead` is what will be read next: as many bytes as the call reads from there are fetched into
+// the cache meanwhile.
+
+// out[i * out_stride + j] = q_i · k_j for queries i < count and the tile's 64 positions j.
 // f32, f16: a chain of fma over the key's values in ascending order. q8_0: one such chain per 32
 // codes, then chain = fma(group, scale, chain).
 void tile_scores(const TileLayout& layout, const std::byte* tile, const float* const* queries,
-                 size_t count, float* out, size_t out_stride);
+                 size_t count, float* out, size_t out_stride, const std::byte* ahead);
 
 // out_i[d] = fma(weight_ij, v_j[d], out_i[d]) for j = 0 … positions[i] - 1 ascending, d <
 // value_stride (q8_0: the factor is weight_ij * scale). weights[i * weight_stride + j].
 void tile_values(const TileLayout& layout, const std::byte* tile, const float* weights,
-                 size_t weight_stride, const uint32_t* positions, size_t count, float* const* out);
+                 size_t weight_stride, const uint32_t* positions, size_t count, float* const* out,
+                 const std::byte* ahead);
+
+// A softmax before its division: f32, in this order.
+struct Partial {
+  float* data;
+
+  float& maximum() const { return data[0]; }   // of scale * score
+  float* sums() const { return data + 16; }    // Σ exp by position mod 16
+  float* values() const { return data + 32; }  // Σ exp * v, [value_stride]
+  static size_t floats(const TileLayout& layout) { return 32 + layout.value_stride; }
+};
+
+// w[j] = exp(fma(w[j], scale, -maximum)) for j < count, maximum = scale * max w, sums by position
+// mod 16 ascending; sets all of `out` but its values. scale > 0. Writes w up to a multiple of 16.
+void softmax(float* w, size_t count, float scale, const Partial& out);
+
+// into = into and next, softmaxes over different positions (Milakov and Gimelshein 2018).
+void merge(const Partial& into, const Partial& next, const TileLayout& layout);
 
 }  // namespace quern::kernels::cpu

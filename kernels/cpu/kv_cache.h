@@ -1,10 +1,10 @@
 // The CPU's key and value cache, laid out for its attention kernels.
 //
-// A block (64 positions) holds, per attention layer and key/value head, four tiles of 16 positions:
-//   keys    [key_width][16 positions]     so that a vector lane is a position
-//   scales  [key_width / 32][16]          (q8_0) one f16 per position and 32 values
-//   values  [16 positions][value_stride]  so that a vector lane is a value
-//   scales  [16][value_stride / 32]       (q8_0)
+// A block (64 positions) holds, per attention layer and key/value head, one tile:
+//   keys    [key_width][64 positions]        so that a vector lane is a position
+//   scales  [key_width / 32][64 positions]   (q8_0) one f16 per position and 32 values
+//   values  [64 positions][value_stride]     so that a vector lane is a value
+//   scales  [value_stride / 32][64 positions] (q8_0)
 // with value_stride = value_width rounded up to 32.
 #pragma once
 
@@ -17,19 +17,24 @@
 
 namespace quern::kernels::cpu {
 
-inline constexpr uint32_t kTilePositions = 16;
+inline constexpr uint32_t kTilePositions = kBlockPositions;
 inline constexpr uint32_t kScaleGroup = 32;  // values per scale in a q8_0 cache
 
 // Where the parts of one tile of one head lie, in bytes from its start.
 struct TileLayout {
   TileLayout(const Heads& heads, CacheType type);
 
+  // Bytes of one stored value, without its scale.
+  size_t code_bytes() const {
+    return type == CacheType::kF32 ? 4 : type == CacheType::kF16 ? 2 : 1;
+  }
+
   CacheType type;
   uint32_t key_width, value_width, value_stride;
   size_t key_scales, values, value_scales, bytes;  // keys start at 0
 };
 
-// Writes one position (0 … 15) of a tile: key [key_width] and value [value_width].
+// Writes one position (0 … 63) of a tile: key [key_width] and value [value_width].
 void store_key(const TileLayout& layout, std::byte* tile, uint32_t position, const float* key);
 void store_value(const TileLayout& layout, std::byte* tile, uint32_t position, const float* value);
 
@@ -43,12 +48,9 @@ class CpuCache final : public Cache {
   void copy_block(uint32_t from, uint32_t to) override;
 
   const TileLayout& layout(uint32_t layer) const { return layers_[layer].layout; }
-  // The tile that holds `position` of a sequence whose position/64-th block is `block`.
-  std::byte* tile(uint32_t layer, uint32_t block, uint32_t head, uint32_t position) const {
+  std::byte* tile(uint32_t layer, uint32_t block, uint32_t head) const {
     const Layer& l = layers_[layer];
-    const size_t index = size_t{head} * (kBlockPositions / kTilePositions) +
-                         position % kBlockPositions / kTilePositions;
-    return memory_.data() + block * block_bytes_ + l.offset + index * l.layout.bytes;
+    return memory_.data() + block * block_bytes_ + l.offset + head * l.layout.bytes;
   }
 
  private:

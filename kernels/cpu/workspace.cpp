@@ -55,7 +55,7 @@ struct Largest {
     for (const Heads& heads : program.layers) {
       const TileLayout layout(heads, CacheType::kF32);  // its floats do not depend on the type
       partials = std::max(partials, attention_partial_bytes(heads, layout, max));
-      scratch = std::max(scratch, attention_scratch_bytes(layout));
+      scratch = std::max(scratch, attention_scratch_bytes(heads, layout));
     }
   }
 

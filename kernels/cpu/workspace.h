@@ -14,7 +14,7 @@ struct Workspace {
   Workspace(const Program& program, const MaxBatch& max, size_t threads);
 
   std::vector<size_t> values;  // per ValueId: f32 [rows][width]
-  std::vector<size_t> turns;   // per rope: f32 [rows][pairs][cos, sin]
+  std::vector<size_t> turns;   // per rope: f32 [rows][cos, sin][pairs]
   size_t normed;               // f32 [rows][width]: input of a projection after its norm
   size_t quantized;            // QuantizedLayout rows: the same, as int8
   size_t experts;              // scratch of Experts (ExpertsWorkspace)

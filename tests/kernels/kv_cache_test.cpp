@@ -3,12 +3,14 @@
 
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
 #include <random>
 #include <set>
 
 #include "kernels/cpu/attention_kernels.h"
 #include "kernels/cpu/f16.h"
+#include "tests/kernels/targets.h"
 
 namespace quern::kernels::cpu {
 namespace {
@@ -25,7 +27,7 @@ std::vector<float> read_key(const TileLayout& layout, const std::byte* tile, uin
     unit[i] = 1;
     const float* query = unit.data();
     float scores[kTilePositions];
-    tile_scores(layout, tile, &query, 1, scores, kTilePositions);
+    tile_scores(layout, tile, &query, 1, scores, kTilePositions, tile);
     key.push_back(scores[position]);
   }
   return key;
@@ -37,7 +39,7 @@ std::vector<float> read_value(const TileLayout& layout, const std::byte* tile, u
   std::vector<float> value(layout.value_stride, 0.0f);
   float* out = value.data();
   const uint32_t seen = position + 1;
-  tile_values(layout, tile, weights, kTilePositions, &seen, 1, &out);
+  tile_values(layout, tile, weights, kTilePositions, &seen, 1, &out, tile);
   value.resize(layout.value_width);
   return value;
 }
@@ -94,7 +96,7 @@ class CacheOf : public testing::TestWithParam<CacheType> {
 TEST_P(CacheOf, returnsKeysAndValuesWithinTheRoundingOfItsType) {
   const auto cache = make(1);
   const TileLayout& layout = cache->layout(0);
-  std::byte* tile = cache->tile(0, 0, 1, 16);
+  std::byte* tile = cache->tile(0, 0, 1);
   std::vector<std::vector<float>> keys, values;
   for (uint32_t p = 0; p < kTilePositions; ++p) {
     keys.push_back(varied(layout.key_width, random_));
@@ -111,7 +113,7 @@ TEST_P(CacheOf, returnsKeysAndValuesWithinTheRoundingOfItsType) {
 TEST_P(CacheOf, usesTheWholeRangeOfItsType) {
   const auto cache = make(1);
   const TileLayout& layout = cache->layout(1);
-  std::byte* tile = cache->tile(1, 0, 0, 0);
+  std::byte* tile = cache->tile(1, 0, 0);
   // The largest of a group and its opposite are off by the rounding of the scale alone.
   std::vector<float> x(16, 0.3f);
   x[2] = 5;
@@ -132,22 +134,17 @@ TEST_P(CacheOf, givesEveryTileItsOwnBytes) {
   for (uint32_t block = 0; block < 3; ++block) {
     for (uint32_t layer = 0; layer < shape.layers.size(); ++layer) {
       for (uint32_t head = 0; head < shape.layers[layer].keys; ++head) {
-        for (uint32_t position = 0; position < kBlockPositions; position += kTilePositions) {
-          const std::byte* tile = cache->tile(layer, block, head, position);
-          // 16 positions share it, here and in every later block of a sequence.
-          EXPECT_EQ(cache->tile(layer, block, head, position + 15), tile);
-          EXPECT_EQ(cache->tile(layer, block, head, position + 5 * kBlockPositions), tile);
-          EXPECT_EQ(reinterpret_cast<uintptr_t>(tile) % 64, 0u);
-          EXPECT_TRUE(starts.empty() || tile > *starts.rbegin());  // in this order
-          starts.insert(tile);
-          bytes += cache->layout(layer).bytes;
-        }
+        const std::byte* tile = cache->tile(layer, block, head);
+        EXPECT_EQ(reinterpret_cast<uintptr_t>(tile) % 64, 0u);
+        EXPECT_TRUE(starts.empty() || tile > *starts.rbegin());  // in this order
+        starts.insert(tile);
+        bytes += cache->layout(layer).bytes;
       }
     }
   }
   // As many starts as tiles, in ascending order, and as many bytes as the cache has: no overlap
   // as long as each is followed by its own bytes.
-  EXPECT_EQ(starts.size(), 3u * 4 * (2 + 1 + 2));
+  EXPECT_EQ(starts.size(), 3u * (2 + 1 + 2));
   EXPECT_EQ(bytes, cache->bytes());
   for (auto it = starts.begin(); std::next(it) != starts.end(); ++it) {
     const auto gap = static_cast<size_t>(*std::next(it) - *it);
@@ -159,10 +156,10 @@ TEST_P(CacheOf, partsOfATileDoNotOverlap) {
   for (const Heads& heads : {kHeads, Heads{1, 1, 16, 16}, Heads{1, 1, 128, 1}}) {
     const TileLayout layout(heads, GetParam());
     const size_t code = GetParam() == CacheType::kF32 ? 4 : GetParam() == CacheType::kF16 ? 2 : 1;
-    const size_t scales = GetParam() == CacheType::kQ8_0 ? 16 * 2 : 0;
-    EXPECT_GE(layout.key_scales, heads.key_width * 16 * code);
+    const size_t scales = GetParam() == CacheType::kQ8_0 ? 64 * 2 : 0;
+    EXPECT_GE(layout.key_scales, heads.key_width * 64 * code);
     EXPECT_GE(layout.values, layout.key_scales + (heads.key_width + 31) / 32 * scales);
-    EXPECT_GE(layout.value_scales, layout.values + (heads.value_width + 31) / 32 * 32 * 16 * code);
+    EXPECT_GE(layout.value_scales, layout.values + (heads.value_width + 31) / 32 * 32 * 64 * code);
     EXPECT_GE(layout.bytes, layout.value_scales + (heads.value_width + 31) / 32 * scales);
   }
 }
@@ -184,16 +181,16 @@ TEST_P(CacheOf, copiesABlockOfAllLayersAndNothingElse) {
   };
   for_all([&](uint32_t layer, uint32_t block, uint32_t head, uint32_t position) {
     const std::vector<float> x(80, key_of(layer, block, head, position));
-    std::byte* tile = cache->tile(layer, block, head, position);
-    store_key(cache->layout(layer), tile, position % 16, x.data());
-    store_value(cache->layout(layer), tile, position % 16, x.data());
+    std::byte* tile = cache->tile(layer, block, head);
+    store_key(cache->layout(layer), tile, position, x.data());
+    store_value(cache->layout(layer), tile, position, x.data());
   });
   cache->copy_block(0, 2);
   for_all([&](uint32_t layer, uint32_t block, uint32_t head, uint32_t position) {
     const float expected = key_of(layer, block == 2 ? 0 : block, head, position);
-    const std::byte* tile = cache->tile(layer, block, head, position);
-    for (const auto& found : {read_key(cache->layout(layer), tile, position % 16),
-                              read_value(cache->layout(layer), tile, position % 16)}) {
+    const std::byte* tile = cache->tile(layer, block, head);
+    for (const auto& found : {read_key(cache->layout(layer), tile, position),
+                              read_value(cache->layout(layer), tile, position)}) {
       ASSERT_NEAR(found.back(), expected, expected * 0x1p-10);
     }
   });
@@ -203,7 +200,7 @@ TEST_P(CacheOf, showsNotANumberInTheScoreOfItsPositionOnly) {
   for (const float bad : {NAN, INFINITY}) {
     const auto cache = make(1);
     const TileLayout& layout = cache->layout(0);
-    std::byte* tile = cache->tile(0, 0, 0, 0);
+    std::byte* tile = cache->tile(0, 0, 0);
     for (uint32_t p = 0; p < kTilePositions; ++p) {
       std::vector<float> key(layout.key_width, 0.5f);
       if (p == 6) key[70] = bad;
@@ -213,15 +210,42 @@ TEST_P(CacheOf, showsNotANumberInTheScoreOfItsPositionOnly) {
     q[3] = 0;  // 0 · NaN and 0 · infinity are not hidden either
     const float* query = q.data();
     float scores[kTilePositions];
-    tile_scores(layout, tile, &query, 1, scores, kTilePositions);
+    tile_scores(layout, tile, &query, 1, scores, kTilePositions, tile);
     for (uint32_t p = 0; p < kTilePositions; ++p) EXPECT_EQ(std::isfinite(scores[p]), p != 6) << p;
   }
+}
+
+TEST(CacheOfHalves, roundsToTheNearestOnEveryInstructionSet) {
+  const TileLayout layout({1, 1, 32, 32}, CacheType::kF16);
+  std::mt19937 random(kSeed);
+  std::vector<std::byte> tile(layout.bytes);
+  test::for_each_instruction_set([&](bool) {
+    for (int round = 0; round < 2000; ++round) {
+      float x[32];
+      for (float& v : x) v = std::bit_cast<float>(static_cast<uint32_t>(random()));
+      // Ties, the smallest and largest halves, and their neighbours.
+      const float special[] = {0x1p-25f,     0x1.8p-24f, 0x1.002p0f, 0x1.006p0f, 0x1.ffcp-15f,
+                               0x1.ffep-15f, 65519.9f,   65520.0f,   -0.0f,      -65504.0f,
+                               INFINITY,     -INFINITY,  0x1p-24f,   0x1p-14f};
+      if (round % 2) std::copy(std::begin(special), std::end(special), x);
+      for (size_t i = 0; i < 32; i += 3) x[i] = std::ldexp(x[i], -static_cast<int>(random() % 30));
+      store_value(layout, tile.data(), 7, x);
+      const auto* stored = reinterpret_cast<const uint16_t*>(tile.data() + layout.values) + 7 * 32;
+      for (size_t i = 0; i < 32; ++i) {
+        if (std::isnan(x[i])) {
+          ASSERT_TRUE(std::isnan(f16_to_f32(stored[i])));
+        } else {
+          ASSERT_EQ(stored[i], f32_to_f16(x[i])) << x[i];
+        }
+      }
+    }
+  });
 }
 
 TEST_P(CacheOf, readsNoPositionThatAQueryMayNotSee) {
   const auto cache = make(1);
   const TileLayout& layout = cache->layout(0);
-  std::byte* tile = cache->tile(0, 0, 0, 0);
+  std::byte* tile = cache->tile(0, 0, 0);
   for (uint32_t p = 0; p < kTilePositions; ++p) {
     const std::vector<float> value(layout.value_width, p < 5 ? 1.0f : NAN);
     store_value(layout, tile, p, value.data());
@@ -235,7 +259,7 @@ TEST_P(CacheOf, readsNoPositionThatAQueryMayNotSee) {
     std::fill_n(weights.begin() + static_cast<ptrdiff_t>(i * kTilePositions), seen[i], 2.0f);
     out[i] = sums[i].data();
   }
-  tile_values(layout, tile, weights.data(), kTilePositions, seen, 5, out);
+  tile_values(layout, tile, weights.data(), kTilePositions, seen, 5, out, tile);
   for (size_t i = 0; i < 5; ++i) {
     for (uint32_t d = 0; d < layout.value_width; ++d) {
       ASSERT_NEAR(sums[i][d], 10 + 2 * static_cast<float>(seen[i]), 0.01) << i;

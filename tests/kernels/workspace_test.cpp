@@ -84,7 +84,7 @@ TEST(Workspace, partsDoNotOverlapAndHoldWhatTheyAreFor) {
       add("experts", w.experts, ExpertsWorkspace(p, std::get<Experts>(p.ops[3]), max.rows).bytes);
       const size_t granules = (max.positions + 511) / 512;
       add("partials", w.partials,
-          size_t{std::min(max.rows, kSplitRows)} * 6 * granules * (32 + 64) * 4);
+          size_t{std::min(max.rows, kSplitRows)} * (6 * granules * (32 + 64) + 2) * 4);
       add("scratch", w.scratch, w.scratch_bytes * threads);
       expect_apart(parts, w.bytes);
       for (const WeightId matrix : {0, 2, 4, 5, 6}) {
@@ -92,7 +92,8 @@ TEST(Workspace, partsDoNotOverlapAndHoldWhatTheyAreFor) {
       }
       EXPECT_EQ(w.scratch_bytes % 64, 0u);
       EXPECT_GE(w.scratch_bytes, linear_scratch_bytes(size_t{max.rows} * 3));
-      EXPECT_GE(w.scratch_bytes, attention_scratch_bytes({p.layers[0], CacheType::kF32}));
+      EXPECT_GE(w.scratch_bytes,
+                attention_scratch_bytes(p.layers[0], {p.layers[0], CacheType::kF32}));
     }
   }
 }
@@ -138,16 +139,16 @@ TEST(Workspace, sizesDoNotWrap) {
   const size_t value_bytes = size_t{1} << (24 + 20 + 2);
   EXPECT_EQ(w.values[second] - w.values[first], value_bytes);
   EXPECT_EQ(w.quantized - w.normed, value_bytes);
-  const size_t partials = size_t{kSplitRows} * 4096 * (1 << 23) * (32 + 4096) * 4;
+  const size_t partials = size_t{kSplitRows} * 4096 * ((1ull << 23) * (32 + 4096) + 1) * 4;
   EXPECT_EQ(w.scratch - w.partials, partials);
   EXPECT_GT(w.bytes, 4 * value_bytes + partials);
 
-  // A tile of 4096 + 4096 values at 16 positions; four tiles for each of 4096 heads.
-  const size_t tile = size_t{4096 + 4096} * 16 * 4;
-  EXPECT_EQ(make_cpu_backend(1)->cache_block_bytes(p, CacheType::kF32), tile * 4 * 4096);
+  // A tile of 4096 + 4096 values at 64 positions for each of 4096 heads.
+  const size_t tile = size_t{4096 + 4096} * 64 * 4;
+  EXPECT_EQ(make_cpu_backend(1)->cache_block_bytes(p, CacheType::kF32), tile * 4096);
   p.layers = {{1 << 20, 1 << 20, 1 << 27, 1 << 27}};
   EXPECT_EQ(make_cpu_backend(1)->cache_block_bytes(p, CacheType::kF16),
-            (size_t{1} << 28) * 16 * 2 * 4 * (1 << 20));
+            (size_t{1} << 28) * 64 * 2 * (1 << 20));
 }
 
 }  // namespace
