@@ -65,7 +65,10 @@ Status check_weights(const Model& model, size_t threads,
   return {};
 }
 
+}  // namespace
+
 EngineOptions resolve(EngineOptions options, const Config& config) {
+  if (options.threads == 0) options.threads = std::max(1u, std::thread::hardware_concurrency());
   if (options.context == 0) {
     options.context = std::min(config.context, EngineOptions::kDefaultContext);
   }
@@ -75,7 +78,16 @@ EngineOptions resolve(EngineOptions options, const Config& config) {
   return options;
 }
 
-}  // namespace
+uint64_t sequence_blocks(const EngineOptions& options) {
+  const uint64_t each =
+      (uint64_t{options.context} + kernels::kBlockPositions - 1) / kernels::kBlockPositions;
+  return each * options.sequences;
+}
+
+kernels::MaxBatch max_batch(const EngineOptions& options) {
+  return {
+      .rows = options.batch_rows, .logit_rows = options.logit_rows, .positions = options.context};
+}
 
 Engine::Engine(gguf::File file, Model model, const EngineOptions& options)
     : file_(std::move(file)),
@@ -86,8 +98,7 @@ Engine::Engine(gguf::File file, Model model, const EngineOptions& options)
 Result<std::unique_ptr<Engine>> Engine::load(gguf::File file, const EngineOptions& options) {
   QUERN_TRY(Model model, read_model(file));
   if (options.check_weights) {
-    const size_t threads = std::max<size_t>(
-        1, options.threads ? options.threads : std::thread::hardware_concurrency());
+    const size_t threads = resolve(options, model.config).threads;
     if (Status status = check_weights(model, threads, options.progress); !status) {
       status.error().path = file.path();
       return tl::unexpected(std::move(status.error()));
@@ -99,10 +110,8 @@ Result<std::unique_ptr<Engine>> Engine::load(gguf::File file, const EngineOption
 }
 
 Status Engine::allocate() {
-  const uint64_t per_sequence =
-      (uint64_t{options_.context} + kernels::kBlockPositions - 1) / kernels::kBlockPositions;
   // One more: a fork that writes first copies the block it shares.
-  const uint64_t wanted = options_.sequences * per_sequence + 1;
+  const uint64_t wanted = sequence_blocks(options_) + 1;
   const auto blocks = static_cast<uint32_t>(wanted);
   if (blocks != wanted) {
     return bad_input("context-range",
@@ -112,10 +121,8 @@ Status Engine::allocate() {
   QUERN_TRY(std::unique_ptr<kernels::Cache> cache,
             backend_->make_cache(model_.program, options_.cache, blocks));
   pool_ = std::make_unique<BlockPool>(std::move(cache), blocks);
-  QUERN_TRY(executable_, backend_->compile(model_.program, model_.weights, pool_->cache(),
-                                           {.rows = options_.batch_rows,
-                                            .logit_rows = options_.logit_rows,
-                                            .positions = options_.context}));
+  QUERN_TRY(executable_,
+            backend_->compile(model_.program, model_.weights, pool_->cache(), max_batch(options_)));
   return {};
 }
 

@@ -32,6 +32,13 @@ struct EngineOptions {
   std::function<void(double)> progress = {};  // told how far check_weights is, 0 to 1
 };
 
+// The options with their defaults filled in for a model.
+EngineOptions resolve(EngineOptions options, const Config& config);
+// Of resolved options: cache blocks (kernels::kBlockPositions positions each) that the sequences
+// need, without the spare one, and the largest step.
+uint64_t sequence_blocks(const EngineOptions& options);
+kernels::MaxBatch max_batch(const EngineOptions& options);
+
 // One token to compute, as the next position of its sequence.
 struct Row {
   Sequence* sequence;

@@ -185,13 +185,22 @@ Result<File> File::open_parts(std::span<const std::string> paths, const OpenOpti
   });
 }
 
-Result<File> File::from_bytes(std::span<const std::byte> bytes, std::string name) {
+Result<File> File::from_contents(Contents contents, std::string name) {
   return without_exceptions(name, [&]() -> Result<File> {
     std::vector<Part> parts;
-    QUERN_TRY(Part part, parse_part(Contents::view(bytes), name));
+    QUERN_TRY(Part part, parse_part(std::move(contents), name));
     parts.push_back(std::move(part));
     return Assembler::assemble(std::move(parts));
   });
+}
+
+Result<File> File::from_bytes(std::span<const std::byte> bytes, std::string name) {
+  return from_contents(Contents::view(bytes), std::move(name));
+}
+
+Result<File> File::from_header(std::span<const std::byte> header, uint64_t size, std::string name) {
+  QUERN_TRY(Contents contents, Contents::padded(header, std::max<uint64_t>(size, header.size())));
+  return from_contents(std::move(contents), std::move(name));
 }
 
 File::File(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

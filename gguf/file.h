@@ -118,6 +118,8 @@ struct OpenOptions {
   bool prefetch = false;  // ask the system to start reading the whole file now
 };
 
+class Contents;  // os_file.h
+
 class File {
  public:
   // Opens one file, or all parts when `path` is part of a split model. On success every key, string
@@ -130,6 +132,11 @@ class File {
   // The same for a file that is already in memory; the bytes must outlive the File. `name` stands
   // for the path in messages.
   static Result<File> from_bytes(std::span<const std::byte> bytes, std::string name);
+
+  // The same for a file of `size` bytes that begins with `header` and whose weights are all zero:
+  // they take no memory, so a model can be planned, or tried out, without having it.
+  static Result<File> from_header(std::span<const std::byte> header, uint64_t size,
+                                  std::string name);
 
   File(File&&) noexcept;
   File& operator=(File&&) noexcept;
@@ -158,6 +165,7 @@ class File {
  private:
   struct Impl;
   struct Assembler;
+  static Result<File> from_contents(Contents contents, std::string name);
   explicit File(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };

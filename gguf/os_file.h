@@ -18,6 +18,9 @@ class Contents {
   // Errors: "open", "not-regular"; "read", "map", "lock" when the system refuses later.
   static Result<Contents> open(const std::string& path, const OpenOptions& options);
   static Contents view(std::span<const std::byte> bytes) { return Contents(bytes, false); }
+  // `start` followed by zeros up to `size` bytes; pages that are never written cost no memory.
+  // Errors: "map".
+  static Result<Contents> padded(std::span<const std::byte> start, size_t size);
 
   Contents(Contents&& other) noexcept;
   Contents& operator=(Contents&& other) noexcept;

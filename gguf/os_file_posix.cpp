@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <system_error>
 #include <utility>
@@ -86,6 +87,17 @@ Result<Contents> Contents::open(const std::string& path, const OpenOptions& opti
   }
   if (options.prefetch) ::madvise(address, size, MADV_WILLNEED);  // a hint: errors do not matter
   return contents;
+}
+
+Result<Contents> Contents::padded(std::span<const std::byte> start, size_t size) {
+  void* address = ::mmap(nullptr, size, PROT_READ | PROT_WRITE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (address == MAP_FAILED) {
+    return system_error(ErrorKind::kFailure, "map", {},
+                        "cannot get " + std::to_string(size) + " bytes of address space");
+  }
+  std::memcpy(address, start.data(), start.size());
+  return Contents({static_cast<const std::byte*>(address), size}, true);
 }
 
 Contents::Contents(Contents&& other) noexcept

@@ -192,4 +192,11 @@ Result<std::vector<std::byte>> Writer::bytes() const {
   return out;
 }
 
+Result<File> Writer::outline(std::string name) const {
+  const Bytes start = header();
+  uint64_t size = start.size();
+  for (const Tensor& tensor : tensors_) size = *checked_align_up(size, alignment_) + tensor.size;
+  return File::from_header(start, *checked_align_up(size, alignment_), std::move(name));
+}
+
 }  // namespace quern::gguf

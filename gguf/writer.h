@@ -44,6 +44,8 @@ class Writer {
   Status write(const std::string& path) const;
   // The complete file in memory (tests, small models).
   Result<std::vector<std::byte>> bytes() const;
+  // The file with weights that are all zero and take no memory (File::from_header).
+  Result<File> outline(std::string name) const;
 
  private:
   struct Tensor {

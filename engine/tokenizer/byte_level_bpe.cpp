@@ -45,7 +45,11 @@ std::string with_replacements(std::string_view text) {
 
 }  // namespace
 
-MergeTable::MergeTable(size_t capacity) : slots_(std::bit_ceil(2 * capacity + 1)) {}
+MergeTable::MergeTable(size_t capacity) : slots_(bytes_for(capacity) / sizeof(Slot)) {}
+
+size_t MergeTable::bytes_for(size_t capacity) {
+  return std::bit_ceil(2 * capacity + 1) * sizeof(Slot);
+}
 
 size_t MergeTable::slot_of(uint32_t left, uint32_t right) const {
   const uint64_t key = uint64_t{left} << 32 | right;

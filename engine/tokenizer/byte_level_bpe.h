@@ -21,6 +21,7 @@ namespace quern::engine {
 class MergeTable {
  public:
   explicit MergeTable(size_t capacity);
+  static size_t bytes_for(size_t capacity);  // memory that a table of this capacity takes
   void insert(uint32_t left, uint32_t right, Merge merge);
   std::optional<Merge> find(uint32_t left, uint32_t right) const;
 

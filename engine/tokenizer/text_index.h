@@ -13,7 +13,10 @@ namespace quern::engine {
 
 class TextIndex {
  public:
-  explicit TextIndex(size_t capacity = 0) : slots_(std::bit_ceil(2 * capacity + 1)) {}
+  explicit TextIndex(size_t capacity = 0) : slots_(slots_for(capacity)) {}
+
+  // Memory that an index of this capacity takes.
+  static size_t bytes_for(size_t capacity) { return slots_for(capacity) * sizeof(Slot); }
 
   // `text_of(id)` gives the text of an id that was inserted. A text that is already there gets the
   // new id. At most `capacity` different texts.
@@ -31,6 +34,8 @@ class TextIndex {
   }
 
  private:
+  static size_t slots_for(size_t capacity) { return std::bit_ceil(2 * capacity + 1); }
+
   struct Slot {
     uint32_t hash = 0;  // its high half; the low half chose the slot
     int32_t id = -1;    // -1: empty

@@ -1,0 +1,28 @@
+// What the operating system says about memory: how much there is, and what this process uses. One
+// implementation per system: os_memory_SYSTEM.cpp.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+namespace quern::engine {
+
+struct SystemMemory {
+  uint64_t total;      // bytes of the machine
+  uint64_t available;  // bytes this process may still take without swapping; the page cache of
+                       // files counts as available
+  std::string limit;   // what sets `available`: "the machine", "the control group"
+};
+// nullopt where the system does not say.
+std::optional<SystemMemory> system_memory();
+
+struct MemoryUsage {
+  uint64_t anonymous;    // resident bytes that no file backs
+  uint64_t mapped;       // resident bytes of mapped files
+  uint64_t peak;         // the most that both together have been
+  uint64_t page_tables;  // the kernel's tables for this process
+};
+std::optional<MemoryUsage> memory_usage();
+
+}  // namespace quern::engine

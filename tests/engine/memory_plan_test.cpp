@@ -1,0 +1,226 @@
+// The memory plan against the memory that a process really takes.
+#include "engine/memory_plan.h"
+
+#include <gtest/gtest.h>
+#include <malloc.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <optional>
+
+#include "engine/session.h"
+#include "engine/synthetic_model.h"
+#include "engine/system_memory.h"
+#include "engine/tokenizer/tokenizer.h"
+
+namespace quern::engine {
+namespace {
+
+constexpr uint64_t kMiB = 1 << 20, kGiB = 1 << 30;
+
+struct Configuration {
+  std::string_view shape, mix;
+  uint32_t context;
+  kernels::CacheType cache = kernels::CacheType::kF16;
+  uint32_t batch = 512, sequences = 1;
+  size_t threads = 2;
+  const char* tokenizer = "no_vocab";
+  uint32_t tokens = 0;  // of a made-up vocabulary
+  bool fill = false;    // the whole context instead of one step of it
+};
+
+void PrintTo(const Configuration& c, std::ostream* out) {
+  *out << c.shape << ' ' << c.mix << " ctx " << c.context << " kv " << static_cast<int>(c.cache)
+       << " batch " << c.batch << " x" << c.sequences << " threads " << c.threads << ' '
+       << c.tokenizer << ' ' << c.tokens;
+}
+
+// Much cache for few weights.
+constexpr SyntheticShape kWide = {"wide", "llama", 8, 64, 64, 8, 8, 128, 96, 4096, 10000};
+
+// Numbers in a system of 26 four-letter digits, so that most are longer than a std::string holds
+// itself; each merges from its first digits and its last one. Some are special.
+void add_vocabulary(gguf::Writer& writer, const char* model, uint32_t count) {
+  std::vector<std::string> tokens, merges;
+  std::vector<int32_t> types;
+  for (uint32_t i = 0; i < count; ++i) {
+    const std::string digit = "dig" + std::string(1, static_cast<char>('a' + i % 26));
+    const bool one_digit = i < 26;
+    tokens.push_back(one_digit ? digit : tokens[i / 26 - 1] + digit);
+    if (!one_digit) merges.push_back(tokens[i / 26 - 1] + " " + digit);
+    types.push_back(i % 500 == 0 ? 3 : 1);
+  }
+  writer.set("tokenizer.ggml.model", gguf::Writer::Scalar(std::string(model)));
+  writer.set("tokenizer.ggml.pre", gguf::Writer::Scalar(std::string("llama-bpe")));
+  writer.set("tokenizer.ggml.tokens", gguf::Writer::Array(tokens));
+  writer.set("tokenizer.ggml.token_type", gguf::Writer::Array(types));
+  writer.set("tokenizer.ggml.merges", gguf::Writer::Array(merges));
+}
+
+gguf::File model_of(const Configuration& c) {
+  const SyntheticShape& shape = c.shape == "wide" ? kWide : *find_synthetic_shape(c.shape);
+  gguf::Writer writer = synthetic_model(shape, *find_mix(c.mix), 1);
+  if (c.tokens > 0) add_vocabulary(writer, c.tokenizer, c.tokens);
+  return *writer.outline("model");
+}
+
+// Bytes beyond what the process had before: planned without its own base (at most, and without a
+// long prompt), allocated, and resident.
+struct Growth {
+  uint64_t peak, steady, allocated, resident;
+};
+
+uint64_t allocated() {
+  const struct mallinfo2 info = mallinfo2();
+  return info.uordblks + info.hblkhd;
+}
+
+// Loads the model, computes a prompt and 2 tokens.
+Growth measure(const Configuration& c) {
+  const uint64_t before = allocated(), resident = memory_usage()->anonymous;
+  gguf::File file = model_of(c);
+  const auto header =
+      static_cast<uint64_t>(file.tensors()[0].bytes.data() - file.parts()[0].bytes.data());
+  const EngineOptions options{.threads = c.threads,
+                              .context = c.context,
+                              .cache = c.cache,
+                              .batch_rows = c.batch,
+                              .sequences = c.sequences,
+                              .check_weights = false};
+  const HeapPlan host = plan_memory(file, *read_model(file), options).host();
+  const auto tokenizer = Tokenizer::from_file(file);
+  EXPECT_TRUE(tokenizer);
+  const auto engine = Engine::load(std::move(file), options);
+  std::vector<Session> sessions;
+  const CancelToken never{false};
+  const uint32_t prompt = c.fill ? c.context - 8 : std::min({c.batch, c.context / 2, 16u});
+  for (uint32_t i = 0; i < c.sequences; ++i) {
+    sessions.emplace_back(**engine, Sampler({.temperature = 0.5f, .top_k = 0}),
+                          (*engine)->vocabulary());
+    EXPECT_TRUE(sessions[i].prefill(std::vector<int32_t>(prompt, 1), never));
+    for (int k = 0; k < 2; ++k) EXPECT_TRUE(sessions[i].decode(never));
+  }
+  const uint64_t peak = host.bytes(Backing::kAnonymous) - host.bytes("process");
+  return {peak, peak - host.bytes("prompt"), allocated() - before,
+          memory_usage()->anonymous - resident - header};
+}
+
+// The same in a child process, so that nothing of an earlier configuration is in the way.
+Growth measure_alone(const Configuration& c) {
+  int ends[2];
+  EXPECT_EQ(::pipe(ends), 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const Growth growth = measure(c);
+    const bool sent = ::write(ends[1], &growth, sizeof growth) == sizeof growth;
+    ::_exit(sent && !testing::Test::HasFailure() ? 0 : 1);
+  }
+  Growth growth{};
+  EXPECT_EQ(::read(ends[0], &growth, sizeof growth), static_cast<ssize_t>(sizeof growth));
+  int status = 0;
+  EXPECT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  ::close(ends[0]);
+  ::close(ends[1]);
+  return growth;
+}
+
+using enum kernels::CacheType;
+constexpr Configuration kConfigurations[] = {
+    {"tiny", "Q4_K_M", 64},
+    {"tiny", "Q4_K_M", 512},
+    {"tiny", "F32", 512, kF32},
+    {"tiny", "Q8_0", 512, kQ8_0},
+    {"tiny", "Q2_K", 512, kF16, 1},
+    {"tiny", "IQ4_XS", 512, kF16, 32},
+    {"tiny", "Q6_K", 512, kF16, 512, 1, 1},
+    {"tiny", "Q6_K", 512, kF16, 512, 1, 7},
+    {"tiny", "Q4_0", 512, kF16, 512, 1, 2, "llama", 2000},
+    {"tiny", "Q4_0", 512, kF16, 512, 1, 2, "llama", 32000},
+    {"tiny", "Q4_0", 512, kF16, 512, 1, 2, "gpt2", 2000},
+    {"tiny", "Q4_0", 512, kF16, 512, 1, 2, "gpt2", 50000},
+    {"tiny", "Q4_0", 512, kF16, 512, 1, 2, "gpt2", 152000},
+    {"tiny", "Q4_K_M", 131072},
+    {"tiny", "Q4_K_M", 131072, kQ8_0},
+    {"tiny", "Q4_K_M", 4096, kF16, 512, 16},
+    {"tiny-moe", "Q4_K_M", 512},
+    {"tiny-moe", "Q4_K_M", 2048, kQ8_0},
+    {"tiny-moe", "MXFP4_MOE", 512, kF16, 64},
+    {"tiny-moe", "Q5_K_M", 65536, kF32},
+    {"tiny-moe", "Q8_0", 512, kF16, 512, 4, 3},
+    {"qwen2-0.5b", "Q4_K_M", 512},
+    {"qwen2-0.5b", "Q4_K_M", 32768},
+    {"qwen2-0.5b", "Q8_0", 8192, kQ8_0, 64},
+    {"qwen2-0.5b", "Q4_0", 4096, kF32, 512, 3},
+    {"qwen3-0.6b", "Q4_K_M", 4096},
+    {"qwen3-0.6b", "IQ4_NL", 40960, kQ8_0},
+    {"llama-1b", "Q4_K_M", 4096},
+    {"llama-1b", "Q4_K_M", 131072, kF16, 64},
+    {"llama-1b", "Q2_K", 8192, kF32, 64, 2, 4},
+    {"wide", "F16", 1024, kF32, 512, 1, 2, "no_vocab", 0, true},
+    {"wide", "F16", 1024, kF16, 512, 1, 2, "no_vocab", 0, true},
+    {"wide", "F16", 1024, kQ8_0, 64, 1, 2, "no_vocab", 0, true},
+};
+
+class MemoryPlanTest : public testing::TestWithParam<Configuration> {};
+
+TEST_P(MemoryPlanTest, isWhatIsTaken) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "sanitizers have their own allocator";
+#endif
+  const Growth growth = measure_alone(GetParam());
+  const uint64_t tolerance = std::max(growth.peak / 50, 8 * kMiB);
+  EXPECT_LE(growth.allocated, growth.peak);
+  EXPECT_GE(growth.allocated + tolerance, growth.steady);
+  EXPECT_LE(growth.resident, growth.peak);
+  if (GetParam().fill) {
+    EXPECT_GE(growth.resident + tolerance, growth.steady);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, MemoryPlanTest, testing::ValuesIn(kConfigurations));
+
+// Shapes of Llama 3 70B: 80 layers, 8 key/value heads of 128 values.
+TEST(MemoryPlanTerms, areThePublishedCacheSizesOf70B) {
+  const gguf::File file =
+      *synthetic_model(*find_synthetic_shape("llama-70b"), *find_mix("Q4_K_M"), 1).outline("70b");
+  const Model model = *read_model(file);
+  const auto cache = [&](uint32_t context, kernels::CacheType type) {
+    return plan_memory(file, model, {.context = context, .cache = type}).cache_bytes();
+  };
+  EXPECT_EQ(cache(4096, kF16), kGiB * 5 / 4);
+  EXPECT_EQ(cache(32768, kF16), kGiB * 10);
+  EXPECT_EQ(cache(131072, kF16), kGiB * 40);
+  EXPECT_EQ(cache(4096, kQ8_0), kGiB * 5 / 8 * 17 / 16);  // an f16 scale for 32 values
+}
+
+TEST(MemoryPlanTerms, explainTheCacheAndAddUp) {
+  const gguf::File file =
+      *synthetic_model(*find_synthetic_shape("llama-8b"), *find_mix("Q4_K_M"), 1).outline("8b");
+  const auto plan = plan_memory(file, *read_model(file), {.context = 8192, .sequences = 2});
+  ASSERT_EQ(plan.cache_terms.size(), 1u);
+  const CacheTerms& t = plan.cache_terms[0];
+  EXPECT_EQ(t.positions, 16384u);
+  EXPECT_EQ(static_cast<double>(t.layers * t.kv_heads * (t.key_width + t.value_width)) *
+                t.bytes_per_value * static_cast<double>(t.positions),
+            static_cast<double>(t.bytes));
+  EXPECT_EQ(t.bytes, plan.cache_bytes());
+  EXPECT_EQ(plan.layers.size(), 32u);
+  const HeapPlan& host = plan.host();
+  EXPECT_EQ(
+      host.bytes(Backing::kFile) + host.bytes(Backing::kAnonymous) + host.bytes(Backing::kKernel),
+      host.peak());
+  EXPECT_LT(host.steady(), host.peak());
+  EXPECT_LE(host.bytes("slack"), host.bytes(Backing::kAnonymous) / 100);
+}
+
+TEST(MemoryPlanTerms, countACopiedFileAsAllocated) {
+  const gguf::File file =
+      *synthetic_model(*find_synthetic_shape("tiny"), *find_mix("F32"), 1).outline("tiny");
+  const auto plan = plan_memory(file, *read_model(file), {}, gguf::OpenOptions::Access::kRead);
+  EXPECT_EQ(plan.host().bytes(Backing::kFile), 0u);
+  EXPECT_GT(plan.host().bytes(Backing::kAnonymous), file.size_bytes());
+}
+
+}  // namespace
+}  // namespace quern::engine
