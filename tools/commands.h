@@ -29,6 +29,7 @@ void add_run(CLI::App& app, Run& run);
 void add_inspect(CLI::App& app, Run& run);
 void add_tokenize(CLI::App& app, Run& run);
 void add_logits(CLI::App& app, Run& run);
+void add_plan(CLI::App& app, Run& run);
 void add_synth(CLI::App& app, Run& run);
 
 }  // namespace quern::tools

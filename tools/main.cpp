@@ -36,6 +36,7 @@ int main(int argc, char** argv) {
   add_inspect(app, run);
   add_tokenize(app, run);
   add_logits(app, run);
+  add_plan(app, run);
   add_synth(app, run);
   app.failure_message([](const CLI::App*, const CLI::Error& error) {
     return "quern: " + one_line(error.what()) + " (see --help)\n";

@@ -10,7 +10,7 @@
 
 #include "engine/session.h"
 #include "engine/synthetic_model.h"
-#include "engine/system_memory.h"
+#include "kernels/system_memory.h"
 #include "engine/tokenizer/tokenizer.h"
 
 namespace quern::engine {
@@ -77,7 +77,7 @@ uint64_t allocated() {
 
 // Loads the model, computes a prompt and 2 tokens.
 Growth measure(const Configuration& c) {
-  const uint64_t before = allocated(), resident = memory_usage()->anonymous;
+  const uint64_t before = allocated(), resident = kernels::memory_usage()->anonymous;
   gguf::File file = model_of(c);
   const auto header =
       static_cast<uint64_t>(file.tensors()[0].bytes.data() - file.parts()[0].bytes.data());
@@ -102,7 +102,7 @@ Growth measure(const Configuration& c) {
   }
   const uint64_t peak = host.bytes(Backing::kAnonymous) - host.bytes("process");
   return {peak, peak - host.bytes("prompt"), allocated() - before,
-          memory_usage()->anonymous - resident - header};
+          kernels::memory_usage()->anonymous - resident - header};
 }
 
 // The same in a child process, so that nothing of an earlier configuration is in the way.

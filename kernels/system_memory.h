@@ -6,7 +6,7 @@
 #include <optional>
 #include <string>
 
-namespace quern::engine {
+namespace quern::kernels {
 
 struct SystemMemory {
   uint64_t total;      // bytes of the machine
@@ -25,4 +25,4 @@ struct MemoryUsage {
 };
 std::optional<MemoryUsage> memory_usage();
 
-}  // namespace quern::engine
+}  // namespace quern::kernels

@@ -5,9 +5,9 @@
 #include <sstream>
 #include <string_view>
 
-#include "engine/system_memory.h"
+#include "kernels/system_memory.h"
 
-namespace quern::engine {
+namespace quern::kernels {
 namespace {
 
 constexpr uint64_t kNoLimit = std::numeric_limits<uint64_t>::max();
@@ -90,4 +90,4 @@ std::optional<MemoryUsage> memory_usage() {
   return MemoryUsage{*anonymous, *mapped, *peak, *tables};
 }
 
-}  // namespace quern::engine
+}  // namespace quern::kernels

@@ -1,0 +1,35 @@
+// The memory that a model may take, and what happens when it wants more.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/plan_fit.h"
+
+namespace quern::tools {
+
+struct MemoryBudget {
+  uint64_t bytes;
+  std::string source;  // "given by --ram", "free on the machine"
+};
+
+// `ram` bytes if that is not 0; else what the system has left, less some headroom for everything
+// else. nullopt where the system does not say.
+std::optional<MemoryBudget> memory_budget(uint64_t ram);
+
+// How a model is to be run, and what the user left open.
+struct PlanRequest {
+  engine::EngineOptions engine;
+  gguf::OpenOptions::Access access = gguf::OpenOptions::Access::kMap;
+  engine::Freedom freedom = {true, true};
+  std::optional<MemoryBudget> budget = memory_budget(0);
+  bool force = false;  // plan for what was asked for even if it does not fit
+};
+
+// The plan to run `model` by: within the budget, or an error that names the nearest one that would
+// be. Error "memory-budget".
+Result<engine::Fit> plan_within_budget(const gguf::File& file, const engine::Model& model,
+                                       const PlanRequest& request);
+
+}  // namespace quern::tools
