@@ -78,8 +78,8 @@ std::optional<SystemMemory> system_memory() {
   const auto available = kibibytes("/proc/meminfo", "MemAvailable:");
   if (!total || !available) return std::nullopt;
   const uint64_t group = control_group_room();
-  if (group < *available) return SystemMemory{*total, group, "the control group"};
-  return SystemMemory{*total, *available, "the machine"};
+  if (group < *available) return SystemMemory{*total, group, "its control group"};
+  return SystemMemory{*total, *available, "this machine"};
 }
 
 std::optional<MemoryUsage> memory_usage() {

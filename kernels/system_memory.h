@@ -12,7 +12,7 @@ struct SystemMemory {
   uint64_t total;      // bytes of the machine
   uint64_t available;  // bytes this process may still take without swapping; the page cache of
                        // files counts as available
-  std::string limit;   // what sets `available`: "the machine", "the control group"
+  std::string limit;   // what sets `available`: "this machine", "its control group"
 };
 // nullopt where the system does not say.
 std::optional<SystemMemory> system_memory();

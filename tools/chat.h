@@ -65,6 +65,7 @@ class Chat {
   Status load(std::string_view argument);
   Status tokens(std::string_view argument);
   Status statistics(std::string_view argument);
+  Status plan(std::string_view argument);
   Status quit(std::string_view argument);
   Status set_context(std::string_view value);
   Status set_limit(std::string_view value);

@@ -49,6 +49,7 @@ std::span<const Chat::Command> Chat::commands() {
       {"load", "FILE", "read what /save wrote", &Chat::load},
       {"tokens", "", "the exact ids and text of the last prompt", &Chat::tokens},
       {"stats", "[on|off]", "times of the last answer; on: after each one", &Chat::statistics},
+      {"plan", "", "what takes how much memory, planned and measured", &Chat::plan},
       {"quit", "", "leave (also Ctrl-D, or Ctrl-C twice)", &Chat::quit},
   };
   return kCommands;
@@ -214,6 +215,11 @@ Status Chat::statistics(std::string_view argument) {
   if (!argument.empty()) return bad_input("command", "/stats takes on, off or nothing");
   if (!last_statistics_) return bad_input("command", "There was no answer yet");
   print_statistics();
+  return {};
+}
+
+Status Chat::plan(std::string_view) {
+  print_(generator_.plan());
   return {};
 }
 

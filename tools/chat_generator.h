@@ -70,6 +70,9 @@ class Generator {
   virtual Status set_context(uint32_t positions) = 0;
   virtual const engine::SamplerOptions& sampling() const = 0;
   virtual Status set_sampling(engine::SamplerOptions options) = 0;
+
+  virtual std::string plan() const = 0;    // what takes how much memory, as a table
+  virtual std::string memory() const = 0;  // planned against measured, one line
 };
 
 }  // namespace quern::tools

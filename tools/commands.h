@@ -16,11 +16,12 @@ namespace quern::tools {
 using Run = std::function<Status()>;
 
 // --kv f32|f16|q8_0, shared by the commands that run a model.
-inline void add_cache_option(CLI::App& command, kernels::CacheType& cache) {
+inline CLI::Option* add_cache_option(CLI::App& command, kernels::CacheType& cache) {
   const std::map<std::string, kernels::CacheType> names = {{"f32", kernels::CacheType::kF32},
                                                            {"f16", kernels::CacheType::kF16},
                                                            {"q8_0", kernels::CacheType::kQ8_0}};
-  command.add_option("--kv", cache, "type of the key/value cache: f32, f16 (default) or q8_0")
+  return command
+      .add_option("--kv", cache, "type of the key/value cache: f32, f16 (default) or q8_0")
       ->transform(CLI::CheckedTransformer(names, CLI::ignore_case))
       ->option_text("TYPE");
 }

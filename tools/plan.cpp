@@ -75,9 +75,12 @@ Status plan(PlanOptions options) {
   QUERN_TRY(const gguf::File file, gguf::File::open(options.model));
   QUERN_TRY(const engine::Model model, engine::read_model(file));
   options.request.budget = target.budget;
-  options.request.force = true;  // a plan that does not fit is an answer, too
-  QUERN_TRY(const engine::Fit fit, plan_within_budget(file, model, options.request));
-  const PlanReport report = make_report(file, model, fit, target.budget, target.machine);
+  auto fit = plan_within_budget(file, model, options.request);
+  if (!fit) {  // a plan that does not fit is an answer, too
+    options.request.force = true;
+    fit = plan_within_budget(file, model, options.request);
+  }
+  const PlanReport report = make_report(file, model, *fit, target.budget, target.machine);
   return write_stdout(options.json ? plan_json(report) : plan_text(report));
 }
 
@@ -95,12 +98,12 @@ void add_plan(CLI::App& app, Run& run) {
       "  quern plan --what-fits");
   engine::EngineOptions& engine = options->request.engine;
   command->add_option("MODEL", options->model, "GGUF model");
-  command
-      ->add_option("--ctx", engine.context,
-                   "context in tokens (0, the default: the model's, at most 8192)")
-      ->check(CLI::Range(0u, 1u << 24))
-      ->option_text("N");
-  add_cache_option(*command, engine.cache);
+  auto* context = command
+                      ->add_option("--ctx", engine.context,
+                                   "context in tokens (0, the default: the model's, at most 8192)")
+                      ->check(CLI::Range(0u, 1u << 24))
+                      ->option_text("N");
+  auto* cache = add_cache_option(*command, engine.cache);
   command->add_option("--batch", engine.batch_rows, "tokens computed in one step")
       ->check(CLI::Range(1u, 65536u))
       ->capture_default_str()
@@ -123,7 +126,10 @@ void add_plan(CLI::App& app, Run& run) {
       ->excludes(profile);
   command->add_flag("--what-fits", options->what_fits, "common model shapes on this machine");
   command->add_flag("--json", options->json, "print JSON (docs/plan-schema.json)");
-  command->callback([options, &run] { run = [options] { return plan(*options); }; });
+  command->callback([options, context, cache, &run] {
+    options->request.freedom = {context->count() == 0, cache->count() == 0};
+    run = [options] { return plan(*options); };
+  });
 }
 
 }  // namespace quern::tools

@@ -58,9 +58,9 @@ Result<engine::Fit> plan_within_budget(const gguf::File& file, const engine::Mod
   if (!budget || request.force || asked.plan.host().peak() <= budget->bytes) return asked;
   if (auto fit =
           fit_memory(file, model, request.engine, request.access, budget->bytes, request.freedom)) {
-    fit->changes.push_back(fmt::format("as asked it would need {}, {} are {}",
-                                       size_text(asked.plan.host().peak()),
-                                       size_text(budget->bytes), budget->source));
+    fit->changes.back() +=
+        fmt::format(": as asked it would need {}, {} are {}", size_text(asked.plan.host().peak()),
+                    size_text(budget->bytes), budget->source);
     return std::move(*fit);
   }
   auto error = fail(ErrorKind::kFailure, "memory-budget",

@@ -135,12 +135,12 @@ PlanReport make_report(const gguf::File& file, const engine::Model& model, const
 
 std::string plan_table(const engine::MemoryPlan& plan, const std::optional<MemoryBudget>& budget) {
   const engine::HeapPlan& host = plan.host();
-  std::string text = fmt::format("{:<18}{:>11}  {}\n", host.name, "", "backed by");
+  std::string text = fmt::format("{:<20}{:>11}  {}\n", host.name, "", "backed by");
   for (const engine::PlanTerm& term : host.terms) {
-    text += fmt::format("  {:<16}{:>11}  {}{}\n", term.name, size_text(term.bytes),
+    text += fmt::format("  {:<18}{:>11}  {}{}\n", term.name, size_text(term.bytes),
                         name(term.backing), term.transient ? ", while a prompt is read" : "");
   }
-  text += fmt::format("  {:<16}{:>11}  ({} without a long prompt)", "total", size_text(host.peak()),
+  text += fmt::format("  {:<18}{:>11}  ({} without a long prompt)", "total", size_text(host.peak()),
                       size_text(host.steady()));
   if (budget) {
     text += fmt::format(" of {}, {}: {}", size_text(budget->bytes), budget->source,
@@ -150,12 +150,12 @@ std::string plan_table(const engine::MemoryPlan& plan, const std::optional<Memor
 }
 
 std::string row_table(std::string_view title, const std::vector<PlanRow>& rows) {
-  std::string text = fmt::format("\n{:<18}{:>11}  fits", title, "needs");
+  std::string text = fmt::format("\n{:<20}{:>11}  fits", title, "needs");
   const bool speeds =
       std::ranges::any_of(rows, [](const PlanRow& row) { return row.speed.has_value(); });
   text += speeds ? "   decode t/s  prefill t/s\n" : "\n";
   for (const PlanRow& row : rows) {
-    text += fmt::format("  {:<16}{:>11}  {:<4}", row.name, size_text(row.peak),
+    text += fmt::format("  {:<18}{:>11}  {:<4}", row.name, size_text(row.peak),
                         row.fits ? "yes" : "no");
     if (row.speed) text += fmt::format("{:>13.3g}{:>13.3g}", row.speed->decode, row.speed->prefill);
     text += '\n';

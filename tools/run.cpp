@@ -15,6 +15,7 @@
 #include "tools/repl.h"
 #include "tools/run_filter.h"
 #include "tools/run_model.h"
+#include "tools/sizes.h"
 #include "tools/terminal.h"
 
 namespace quern::tools {
@@ -131,15 +132,24 @@ void add_sampling_options(CLI::App& command, RunOptions& options) {
 
 void add_model_options(CLI::App& command, RunOptions& options) {
   command
-      .add_option("--ctx", options.model.engine.context,
-                  "context in tokens (0, the default: the model's, at most 8192)")
+      .add_option_function<uint32_t>(
+          "--ctx",
+          [&options](uint32_t context) {
+            options.model.engine.context = context;
+            options.model.freedom.context = context == 0;
+          },
+          "context in tokens (0, the default: the model's, at most 8192, less if memory is short)")
       ->check(CLI::Range(0u, RunModelOptions::kMostContext))
       ->option_text("N");
   command
       .add_option("--threads", options.model.engine.threads, "threads (default: all processors)")
       ->check(CLI::Range(1, 1024))
       ->option_text("N");
-  add_cache_option(command, options.model.engine.cache);
+  auto* cache = add_cache_option(command, options.model.engine.cache);
+  cache->each([&options](const std::string&) { options.model.freedom.cache = false; });
+  add_size_option(command, "--ram", options.model.ram,
+                  "memory that the model may take (default: what is free)");
+  command.add_flag("--force", options.model.force, "run even what does not fit into memory");
   auto* no_mmap = command.add_flag("--no-mmap", options.no_mmap,
                                    "copy the file into memory instead of mapping it");
   command.add_flag("--mlock", options.mlock, "lock the mapped file in memory")->excludes(no_mmap);

@@ -47,7 +47,8 @@ void explain(const Generator& generator, const FilterOptions& options, const Ans
                  generator.context());
   }
   if (options.statistics) {
-    std::fprintf(stderr, "quern: %s\n", to_string(answer.statistics).c_str());
+    std::fprintf(stderr, "quern: %s\nquern: %s\n", to_string(answer.statistics).c_str(),
+                 generator.memory().c_str());
   }
 }
 

@@ -7,6 +7,10 @@
 #include <utility>
 
 #include "engine/utf8.h"
+#include "kernels/system_memory.h"
+#include "tools/plan_budget.h"
+#include "tools/plan_report.h"
+#include "tools/sizes.h"
 
 namespace quern::tools {
 namespace {
@@ -15,39 +19,49 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-Result<std::unique_ptr<engine::Engine>> load_engine(const RunModelOptions& options) {
-  QUERN_TRY(gguf::File file, gguf::File::open(options.path, options.open));
-  return engine::Engine::load(std::move(file), options.engine);
-}
-
 }  // namespace
 
-RunModel::RunModel(RunModelOptions options, const engine::CancelToken& cancel,
-                   std::unique_ptr<engine::Engine> engine, engine::Tokenizer tokenizer,
-                   std::optional<engine::ChatTemplate> chat_template)
+RunModel::RunModel(RunModelOptions options, const engine::CancelToken& cancel, Loaded loaded,
+                   engine::Tokenizer tokenizer, std::optional<engine::ChatTemplate> chat_template)
     : options_(std::move(options)),
       cancel_(cancel),
-      engine_(std::move(engine)),
+      engine_(std::move(loaded.engine)),
+      fit_(std::move(loaded.fit)),
       tokenizer_(std::move(tokenizer)),
       template_(std::move(chat_template)),
       session_(new_session(engine::Sampler())) {}
 
+Result<RunModel::Loaded> RunModel::load_engine(const RunModelOptions& options) {
+  QUERN_TRY(gguf::File file, gguf::File::open(options.path, options.open));
+  QUERN_TRY(const engine::Model model, engine::read_model(file));
+  QUERN_TRY(engine::Fit fit, plan_within_budget(file, model,
+                                                {.engine = options.engine,
+                                                 .access = options.open.access,
+                                                 .freedom = options.freedom,
+                                                 .budget = memory_budget(options.ram),
+                                                 .force = options.force}));
+  QUERN_TRY(std::unique_ptr<engine::Engine> engine,
+            engine::Engine::load(std::move(file), fit.plan.options));
+  return Loaded{std::move(engine), std::move(fit)};
+}
+
 Result<std::unique_ptr<RunModel>> RunModel::load(RunModelOptions options,
                                                  const engine::CancelToken& cancel) {
-  QUERN_TRY(std::unique_ptr<engine::Engine> engine, load_engine(options));
+  QUERN_TRY(Loaded loaded, load_engine(options));
+  const gguf::File& file = loaded.engine->file();
   // Only the first load looks at the weights and shows how far it is.
   options.engine.check_weights = false;
   options.engine.progress = nullptr;
-  QUERN_TRY(engine::Tokenizer tokenizer, engine::Tokenizer::from_file(engine->file()));
+  QUERN_TRY(engine::Tokenizer tokenizer, engine::Tokenizer::from_file(file));
   if (tokenizer.size() == 0) {
     return bad_input("tokenizer-none", fmt::format("{} has no tokenizer, so it cannot read text",
                                                    escape(options.path, 256)));
   }
   std::optional<engine::ChatTemplate> chat_template;
   if (!options.raw) {
-    QUERN_TRY(chat_template, engine::ChatTemplate::from_file(engine->file(), tokenizer));
+    QUERN_TRY(chat_template, engine::ChatTemplate::from_file(file, tokenizer));
   }
-  return std::unique_ptr<RunModel>(new RunModel(std::move(options), cancel, std::move(engine),
+  return std::unique_ptr<RunModel>(new RunModel(std::move(options), cancel, std::move(loaded),
                                                 std::move(tokenizer), std::move(chat_template)));
 }
 
@@ -63,6 +77,7 @@ std::vector<std::string> RunModel::warnings() const {
   add(engine_->file().warnings());
   add(tokenizer_.warnings());
   if (template_) add(template_->warnings());
+  add(fit_.changes);
   return all;
 }
 
@@ -71,10 +86,14 @@ Status RunModel::set_context(uint32_t positions) {
     return bad_input("option-range", fmt::format("ctx must be from 0 to {} (0: the model's)",
                                                  RunModelOptions::kMostContext));
   }
-  options_.engine.context = positions;
-  QUERN_TRY(std::unique_ptr<engine::Engine> engine, load_engine(options_));
+  RunModelOptions options = options_;
+  options.engine.context = positions;
+  options.freedom.context = false;
+  QUERN_TRY(Loaded loaded, load_engine(options));
+  options_ = std::move(options);
+  fit_ = std::move(loaded.fit);
   // The old session goes before the engine that it uses.
-  std::swap(engine_, engine);
+  std::swap(engine_, loaded.engine);
   session_ = new_session(session_.sampler());
   return {};
 }
@@ -84,6 +103,31 @@ Status RunModel::set_sampling(engine::SamplerOptions options) {
     options.dry_breakers = dry_breakers();
   }
   return session_.sampler().set_options(std::move(options));
+}
+
+std::string RunModel::plan() const {
+  return plan_table(fit_.plan, memory_budget(options_.ram)) + memory() + "\n";
+}
+
+std::string RunModel::memory() const {
+  const engine::HeapPlan& host = fit_.plan.host();
+  const uint64_t planned = host.bytes(engine::Backing::kAnonymous);
+  // Of the cache only the blocks that were used are there yet.
+  const uint64_t blocks =
+      (session_.tokens().size() + kernels::kBlockPositions - 1) / kernels::kBlockPositions;
+  const uint64_t unused = fit_.plan.cache_bytes() -
+                          fit_.plan.cache_bytes() / sequence_blocks(fit_.plan.options) * blocks;
+  std::string text = fmt::format("memory planned {} + {} mapped", size_text(planned),
+                                 size_text(host.bytes(engine::Backing::kFile)));
+  if (unused > 0) {
+    text += fmt::format(" ({} with as much of the context as is used)",
+                        size_text(planned - unused - host.bytes("spare cache block")));
+  }
+  if (const auto usage = kernels::memory_usage()) {
+    text += fmt::format(", measured {} + {} mapped", size_text(usage->anonymous),
+                        size_text(usage->mapped));
+  }
+  return text;
 }
 
 // Every token that contains one of the texts, and each text as a sequence of tokens.

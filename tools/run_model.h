@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/plan_fit.h"
 #include "engine/prompt.h"
 #include "engine/session.h"
 #include "gguf/file.h"
@@ -21,6 +22,9 @@ struct RunModelOptions {
   std::string path;
   gguf::OpenOptions open;
   engine::EngineOptions engine;
+  uint64_t ram = 0;                        // bytes that the model may take; 0: what is free
+  bool force = false;                      // run even what does not fit
+  engine::Freedom freedom = {true, true};  // what may be changed to make it fit
   bool raw = false;          // no chat template: messages follow each other as they are
   bool raw_special = false;  // in raw prompts, texts of control tokens become those tokens
   // Texts that a repetition does not extend across (DRY).
@@ -30,7 +34,7 @@ struct RunModelOptions {
 class RunModel : public Generator {
  public:
   // `cancel` stops an answer and must outlive the model. Errors: those of gguf::File, Tokenizer,
-  // ChatTemplate and Engine, "tokenizer-none".
+  // ChatTemplate and Engine, "tokenizer-none"; "memory-budget" before anything is allocated.
   static Result<std::unique_ptr<RunModel>> load(RunModelOptions options,
                                                 const engine::CancelToken& cancel);
 
@@ -45,15 +49,22 @@ class RunModel : public Generator {
   Status set_context(uint32_t positions) override;
   const engine::SamplerOptions& sampling() const override { return session_.sampler().options(); }
   Status set_sampling(engine::SamplerOptions options) override;
+  std::string plan() const override;
+  std::string memory() const override;
 
   const gguf::File& file() const { return engine_->file(); }
-  // One sentence each: what file, tokenizer and template say that was ignored or replaced.
+  // One sentence each: what file, tokenizer and template say that was ignored or replaced, and what
+  // was changed to make the model fit.
   std::vector<std::string> warnings() const;
 
  private:
-  RunModel(RunModelOptions options, const engine::CancelToken& cancel,
-           std::unique_ptr<engine::Engine> engine, engine::Tokenizer tokenizer,
-           std::optional<engine::ChatTemplate> chat_template);
+  struct Loaded {
+    std::unique_ptr<engine::Engine> engine;
+    engine::Fit fit;
+  };
+  static Result<Loaded> load_engine(const RunModelOptions& options);
+  RunModel(RunModelOptions options, const engine::CancelToken& cancel, Loaded loaded,
+           engine::Tokenizer tokenizer, std::optional<engine::ChatTemplate> chat_template);
 
   // Keeps what the session has in common with the prompt and computes the rest. Returns how many
   // tokens were kept.
@@ -68,6 +79,7 @@ class RunModel : public Generator {
   RunModelOptions options_;
   const engine::CancelToken& cancel_;
   std::unique_ptr<engine::Engine> engine_;
+  engine::Fit fit_;
   engine::Tokenizer tokenizer_;
   std::optional<engine::ChatTemplate> template_;  // none: raw prompts
   engine::Session session_;

@@ -52,6 +52,8 @@ class FakeGenerator : public Generator {
     positions = value;
     return {};
   }
+  std::string plan() const override { return "weights 1 GiB\n"; }
+  std::string memory() const override { return "memory planned 1 GiB, measured 1 GiB"; }
   const engine::SamplerOptions& sampling() const override { return options; }
   Status set_sampling(engine::SamplerOptions value) override {
     options = std::move(value);

@@ -9,6 +9,7 @@
 
 #include "tests/corpus/corpus.h"
 #include "tests/golden_path.h"
+#include "tests/json_schema.h"
 #include "tests/run_program.h"
 #include "tests/temporary_folder.h"
 
@@ -30,40 +31,9 @@ size_t lines(const std::string& text) {
   return static_cast<size_t>(std::ranges::count(text, '\n'));
 }
 
-// The keywords of JSON Schema that docs/inspect-schema.json uses. Returns the first violation.
-std::string violation(const json& schema, const json& value, const std::string& at = "$") {
-  const auto is = [&](const std::string& type) {
-    return (type == "object" && value.is_object()) || (type == "array" && value.is_array()) ||
-           (type == "string" && value.is_string()) || (type == "boolean" && value.is_boolean()) ||
-           (type == "integer" && value.is_number_integer()) ||
-           (type == "number" && value.is_number()) || (type == "null" && value.is_null());
-  };
-  if (schema.contains("type")) {
-    const json types = schema["type"].is_array() ? schema["type"] : json::array({schema["type"]});
-    if (std::ranges::none_of(types, is)) return at + " has the wrong type";
-  }
-  for (const auto& name : schema.value("required", json::array())) {
-    if (!value.contains(name)) return at + " lacks " + name.dump();
-  }
-  if (value.is_object() && schema.contains("properties")) {
-    for (const auto& [name, member] : value.items()) {
-      if (!schema["properties"].contains(name)) return at + " has an unknown member " + name;
-      const auto found = violation(schema["properties"][name], member, at + "." + name);
-      if (!found.empty()) return found;
-    }
-  }
-  if (value.is_array() && schema.contains("items")) {
-    for (size_t i = 0; i < value.size(); ++i) {
-      const auto found = violation(schema["items"], value[i], at + "[" + std::to_string(i) + "]");
-      if (!found.empty()) return found;
-    }
-  }
-  return {};
-}
-
 std::string schema_violation(const json& report) {
-  static const json schema = json::parse(read_file(QUERN_SOURCE_DIR "/docs/inspect-schema.json"));
-  return violation(schema, report);
+  static const test::JsonSchema schema(QUERN_SOURCE_DIR "/docs/inspect-schema.json");
+  return schema.violation(report);
 }
 
 TEST(Inspect, tellsAPersonWhatTheModelIs) {

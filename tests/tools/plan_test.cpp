@@ -1,0 +1,160 @@
+// `quern plan`, and what `quern run` does when memory is short.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "tests/json_schema.h"
+#include "tests/run_program.h"
+#include "tools/machine_file.h"
+#include "tools/sizes.h"
+
+namespace quern {
+namespace {
+
+using nlohmann::json;
+using test::run_program;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using tools::parse_size;
+using tools::size_text;
+
+const std::string kModel = QUERN_SOURCE_DIR "/models/quern-tiny-stories-Q4_K_M.gguf";
+
+// A machine that was never measured: 100 GB/s, 10 TOPS.
+std::string profile(const test::TemporaryFolder& folder, uint64_t memory) {
+  const tools::Machine machine{{"made up", 4, 5e10, 1e11, 1e13, 1e12}, memory};
+  EXPECT_TRUE(write_machine(folder.file("machine.json"), machine));
+  return folder.file("machine.json");
+}
+
+json plan(std::vector<std::string> more) {
+  std::vector<std::string> arguments = {"plan", kModel, "--json", "--threads", "2"};
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  const auto result = run_program(arguments);
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  return json::parse(result.out);
+}
+
+uint64_t term(const json& report, const std::string& name) {
+  for (const json& term : report["heaps"][0]["terms"]) {
+    if (term["name"] == name) return term["bytes"];
+  }
+  return 0;
+}
+
+TEST(Plan, jsonFollowsItsSchema) {
+  const test::JsonSchema schema(QUERN_SOURCE_DIR "/docs/plan-schema.json");
+  const test::TemporaryFolder folder;
+  EXPECT_EQ(schema.violation(plan({"--no-speed"})), "");
+  EXPECT_EQ(schema.violation(plan({"--profile", profile(folder, 0), "--ram", "15M"})), "");
+}
+
+// 6 layers, 2 heads of 64 values for keys and as many for values, f16.
+TEST(Plan, givesTheTermsOfTheCache) {
+  const json report = plan({"--no-speed", "--ctx", "320"});
+  EXPECT_EQ(term(report, "key/value cache"), 6u * 2 * (64 + 64) * 2 * 320);
+  const json& terms = report["cache_terms"][0];
+  EXPECT_EQ(terms["layers"], 6);
+  EXPECT_EQ(terms["positions"], 320);
+  EXPECT_EQ(term(plan({"--no-speed", "--ctx", "320", "--parallel", "3"}), "key/value cache"),
+            3 * term(report, "key/value cache"));
+  const auto text = run_program({"plan", kModel, "--no-speed", "--ctx", "320"}).out;
+  EXPECT_THAT(text, HasSubstr("6 layers x 2 heads x (64 + 64) values x 2 bytes x 320 positions"));
+}
+
+TEST(Plan, plansForAnotherMachine) {
+  const test::TemporaryFolder folder;
+  const std::string machine = profile(folder, 1 << 30);
+  const json report = plan({"--profile", machine});
+  EXPECT_EQ(report["budget"]["bytes"], 1 << 30);
+  EXPECT_EQ(report["budget"]["source"], "said by the profile");
+  EXPECT_GT(report["speed_empty_context"]["decode_tokens_per_s"], 1000);
+  EXPECT_LT(report["speed_full_context"]["decode_tokens_per_s"],
+            report["speed_empty_context"]["decode_tokens_per_s"]);
+  EXPECT_EQ(
+      json::parse(run_program({"plan", kModel, "--json", "--profile", machine}).out)["threads"], 4);
+}
+
+TEST(Plan, saysWhatItGivesUpToFit) {
+  const uint64_t asked = plan({"--no-speed"})["heaps"][0]["peak_bytes"];
+  const json report = plan({"--no-speed", "--ram", std::to_string(asked - 1)});
+  EXPECT_TRUE(report["fits"]);
+  EXPECT_EQ(report["cache"], "q8_0");
+  ASSERT_EQ(report["changes"].size(), 1u);
+  EXPECT_THAT(report["changes"][0], HasSubstr("q8_0 instead of f16"));
+}
+
+TEST(Plan, neverChangesWhatWasAskedFor) {
+  const json report = plan({"--no-speed", "--ram", "12M", "--ctx", "512", "--kv", "f16"});
+  EXPECT_FALSE(report["fits"]);
+  EXPECT_EQ(report["cache"], "f16");
+  EXPECT_EQ(report["context"], 512);
+  EXPECT_TRUE(report["changes"].empty());
+}
+
+TEST(Plan, ranksCommonShapes) {
+  const auto result = run_program({"plan", "--what-fits", "--no-speed", "--ram", "8G"});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, ::testing::ContainsRegex("llama-8b Q4_K_M +5\\.[0-9]+ GiB  yes"));
+  EXPECT_THAT(result.out, ::testing::ContainsRegex("llama-70b Q4_K_M +[0-9.]+ GiB  no"));
+}
+
+TEST(Plan, refusesWrongProfilesInOneLine) {
+  const test::TemporaryFolder folder;
+  for (const std::string text :
+       {"", "[]", "{\"quern_machine\": 2}", "{\"quern_machine\": 1, \"threads\": 2}",
+        "{\"quern_machine\": 1, \"threads\": \"two\"}"}) {
+    const std::string path = folder.write("p.json", std::as_bytes(std::span(text)));
+    const auto result = run_program({"plan", kModel, "--profile", path});
+    EXPECT_EQ(result.exit_code, 2);
+    EXPECT_EQ(std::ranges::count(result.err, '\n'), 1) << result.err;
+    EXPECT_THAT(result.err, HasSubstr("profile"));
+  }
+}
+
+TEST(PlanRun, refusesWhatDoesNotFitAndNamesWhatWould) {
+  const auto result = run_program({"run", kModel, "-p", "Hello!", "--ram", "18M", "--ctx", "512",
+                                   "--kv", "f32", "--threads", "2"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_EQ(result.out, "");
+  EXPECT_EQ(std::ranges::count(result.err, '\n'), 1) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("--ctx 512 --kv q8_0 needs"));
+}
+
+TEST(PlanRun, runsItAnywayWhenForced) {
+  const auto result = run_program({"run", kModel, "-p", "Hello!", "-n", "2", "--temp", "0", "--ram",
+                                   "1M", "--force", "--threads", "2"});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(result.out, "Hello!\n");
+}
+
+TEST(PlanRun, saysWhatItChangedToFit) {
+  const auto result = run_program(
+      {"run", kModel, "-p", "Hello!", "-n", "2", "--temp", "0", "--ram", "18M", "--threads", "2"});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("key/value cache q8_0 instead of f16: as asked it would need"));
+}
+
+TEST(PlanRun, comparesPlannedWithMeasured) {
+  const auto result =
+      run_program({"run", kModel, "-p", "Hello!", "-n", "2", "--stats", "--threads", "2"});
+  EXPECT_THAT(result.err,
+              ::testing::ContainsRegex("memory planned .* mapped.*, measured .* mapped"));
+}
+
+TEST(Sizes, areReadAndWrittenInBinaryUnits) {
+  EXPECT_EQ(parse_size("8G"), uint64_t{8} << 30);
+  EXPECT_EQ(parse_size("7.5 GiB"), uint64_t{15} << 29);
+  EXPECT_EQ(parse_size("500mb"), uint64_t{500} << 20);
+  EXPECT_EQ(parse_size("12"), 12u);
+  for (const char* wrong : {"", "G", "-1G", "0", "1X", "1GG", "nan", "1e30G", "inf"}) {
+    EXPECT_EQ(parse_size(wrong), std::nullopt) << wrong;
+  }
+  EXPECT_EQ(size_text(1023), "1023 B");
+  EXPECT_EQ(size_text(uint64_t{5} << 28), "1.25 GiB");
+  EXPECT_EQ(size_text(100 << 20), "100.0 MiB");
+}
+
+}  // namespace
+}  // namespace quern
