@@ -7,6 +7,7 @@
 
 #include "engine/plan_tables.h"
 #include "engine/sampler/candidates.h"
+#include "kernels/cpu_sizes.h"
 
 namespace quern::engine {
 namespace {

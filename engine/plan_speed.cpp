@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <variant>
 
+#include "kernels/cpu_sizes.h"
+
 namespace quern::engine {
 namespace {
 

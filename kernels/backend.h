@@ -77,10 +77,6 @@ class Backend {
 // The CPU backend; `threads` 0 means all processors.
 std::unique_ptr<Backend> make_cpu_backend(size_t threads);
 
-// What a CPU backend of `threads` threads will allocate, without making one.
-uint64_t cpu_workspace_bytes(const Program& program, const MaxBatch& max, size_t threads);
-uint64_t cpu_cache_block_bytes(const Program& program, CacheType type);
-
 // Every operation in plain scalar C++, unquantized activations and cache: slow, for comparison.
 std::unique_ptr<Backend> make_reference_backend();
 

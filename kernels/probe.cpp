@@ -12,7 +12,6 @@
 #include <vector>
 
 #include "kernels/os_machine.h"
-#include "kernels/system_memory.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/probe.cpp"
@@ -194,8 +193,7 @@ constexpr uint64_t kMemoryShare = 4;  // at most a quarter of what is available
 
 // Bytes/s; 0 without memory.
 double read_bandwidth(size_t threads, const ProbeEffort& effort) {
-  const auto memory = system_memory();
-  const uint64_t bytes = memory ? std::min(effort.bytes, memory->available / kMemoryShare) : 0;
+  const uint64_t bytes = std::min(effort.bytes, available_memory() / kMemoryShare);
   const size_t part = bytes / threads / kReadUnit * kReadUnit;
   const PageBuffer buffer(part * threads);
   if (!buffer.data()) return 0;

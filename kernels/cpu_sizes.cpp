@@ -1,5 +1,5 @@
-// What the CPU backend will allocate, for plans: no thread is started.
-#include "kernels/backend.h"
+#include "kernels/cpu_sizes.h"
+
 #include "kernels/cpu/kv_cache.h"
 #include "kernels/cpu/workspace.h"
 
