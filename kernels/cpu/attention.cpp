@@ -18,6 +18,9 @@
 namespace quern::kernels::cpu {
 namespace {
 
+// Tiles between the one that is read and the one that is fetched meanwhile.
+constexpr uint32_t kAhead = 1;
+
 // Queries that share a key/value head and a sequence, by ascending position.
 struct Queries {
   size_t count = 0;
@@ -33,9 +36,9 @@ struct Granule {
   uint32_t first;  // position
   float scale;
 
-  const std::byte* tile(uint32_t position) const {
-    return cache.tile(layer, block_table[position / kTilePositions], head);
-  }
+  const std::byte* keys(uint32_t tile) const { return cache.keys(layer, block(tile), head); }
+  const std::byte* values(uint32_t tile) const { return cache.values(layer, block(tile), head); }
+  uint32_t block(uint32_t tile) const { return block_table[first / kTilePositions + tile]; }
   // How many of this granule's positions a query with this limit sees.
   uint32_t visible(uint32_t limit) const {
     return limit <= first ? 0 : std::min(limit - first, kGranulePositions);
@@ -44,37 +47,40 @@ struct Granule {
 
 // The softmax of one granule for every query; the last one sees some of it, and those that see
 // nothing of it get a partial without positions. weights: [kMaxQueries][kGranulePositions].
-void attend(const Granule& granule, const Queries& queries, float* weights) {
+// `next` is the granule that this thread reads next: its first keys are fetched meanwhile.
+void attend(const Granule& granule, const Queries& queries, float* weights, const Granule& next) {
   const TileLayout& layout = granule.cache.layout(granule.layer);
   uint32_t seen[kMaxQueries];
-  float* values[kMaxQueries];
+  float* sums[kMaxQueries];
   for (size_t i = 0; i < queries.count; ++i) {
     seen[i] = granule.visible(queries.limit[i]);
-    values[i] = queries.partial[i].values();
+    sums[i] = queries.partial[i].values();
   }
-  const uint32_t longest = seen[queries.count - 1];
-  const std::byte* tiles[kGranulePositions / kTilePositions];
-  const size_t count = (longest + kTilePositions - 1) / kTilePositions;
-  for (uint32_t t = 0; t < count; ++t) tiles[t] = granule.tile(granule.first + t * kTilePositions);
+  // What is read, in order: the tiles' keys, their values, the next keys.
+  const uint32_t tiles = (seen[queries.count - 1] + kTilePositions - 1) / kTilePositions;
+  const std::byte* stages[2 * kGranulePositions / kTilePositions + kAhead];
+  for (uint32_t t = 0; t < tiles; ++t) {
+    stages[t] = granule.keys(t);
+    stages[tiles + t] = granule.values(t);
+  }
+  std::fill_n(stages + 2 * tiles, kAhead, next.keys(0));
 
-  for (size_t t = 0; t < count; ++t) {
-    const std::byte* next = t + 1 < count ? tiles[t + 1] : tiles[0] + layout.values;
-    tile_scores(layout, tiles[t], queries.q, queries.count, weights + t * kTilePositions,
-                kGranulePositions, next);
+  for (uint32_t t = 0; t < tiles; ++t) {
+    tile_scores(layout, stages[t], queries.q, queries.count, weights + t * kTilePositions,
+                kGranulePositions, stages[t + kAhead]);
   }
   for (size_t i = 0; i < queries.count; ++i) {
     softmax(weights + i * kGranulePositions, seen[i], granule.scale, queries.partial[i]);
-    std::fill_n(values[i], layout.value_stride, 0.0f);
+    std::fill_n(sums[i], layout.value_stride, 0.0f);
   }
-  for (uint32_t t = 0; t < count; ++t) {
+  for (uint32_t t = 0; t < tiles; ++t) {
     uint32_t in_tile[kMaxQueries];
     for (size_t i = 0; i < queries.count; ++i) {
       const uint32_t first = t * kTilePositions;
       in_tile[i] = seen[i] <= first ? 0 : std::min(seen[i] - first, kTilePositions);
     }
-    const std::byte* next = tiles[std::min<size_t>(t + 1, count - 1)] + layout.values;
-    tile_values(layout, tiles[t], weights + t * kTilePositions, kGranulePositions, in_tile,
-                queries.count, values, next);
+    tile_values(layout, stages[tiles + t], weights + t * kTilePositions, kGranulePositions, in_tile,
+                queries.count, sums, stages[tiles + t + kAhead]);
   }
 }
 
@@ -114,23 +120,23 @@ class Layer {
       return Partial{partials + ((row * heads_.queries + query) * parts + part) * floats_};
     };
     context_.pool.run(rows * heads_.keys * parts, [&](size_t item, size_t worker) {
-      const size_t part = item % parts, head = item / parts % heads_.keys;
-      const size_t row = item / parts / heads_.keys, used = granules(batch_.positions[row] + 1);
+      const auto [row, head, part] = split(item, parts);
+      const size_t used = granules(batch_.positions[row] + 1);
       if (part >= used) return;
+      const Granule current = granule(row, head, part);
+      const Granule next = likely_next(item + context_.pool.threads(), parts, current);
       for (size_t first = 0; first < group_; first += kMaxQueries) {
         Queries queries = take(row, head, first, group_);
         for (size_t i = 0; i < queries.count; ++i) {
           queries.partial[i] = partial(row, head * group_ + first + i, part);
         }
-        attend(granule(row, head, part), queries, scratch(worker));
+        attend(current, queries, scratch(worker), next);
       }
       const std::atomic_ref<uint32_t> count(done[row * heads_.keys + head]);
       if (count.fetch_add(1, std::memory_order_acq_rel) + 1 < used) return;
       for (size_t query = head * group_; query < (head + 1) * group_; ++query) {
         const Partial total = partial(row, query, 0);
-        for (size_t next = 1; next < used; ++next) {
-          merge(total, partial(row, query, next), layout_);
-        }
+        for (size_t p = 1; p < used; ++p) merge(total, partial(row, query, p), layout_);
         finish(total, heads_.value_width, out(row, query));
       }
     });
@@ -147,6 +153,21 @@ class Layer {
   }
 
  private:
+  struct Part {
+    size_t row, head, part;
+  };
+
+  Part split(size_t item, size_t parts) const {
+    return {item / parts / heads_.keys, item / parts % heads_.keys, item % parts};
+  }
+
+  // The granule of an item that the thread may take after the one with `current`.
+  Granule likely_next(size_t item, size_t parts, const Granule& current) const {
+    const auto [row, head, part] = split(item, parts);
+    const bool exists = row < batch_.tokens.size() && part < granules(batch_.positions[row] + 1);
+    return exists ? granule(row, head, part) : current;
+  }
+
   // Rows that one item takes: neighbours of one sequence, as many as fill kItemQueries.
   std::vector<std::pair<size_t, size_t>> row_runs() const {
     const size_t most = std::max<size_t>(1, kItemQueries / group_);
@@ -174,7 +195,8 @@ class Layer {
         for (size_t i = 0; i < queries.count; ++i) {
           queries.partial[i] = {part == 0 ? totals + (first + i) * floats_ : next + i * floats_};
         }
-        attend(granule(row, head, part), queries, weights);
+        const bool last = first + kMaxQueries >= total && part + 1 < parts;
+        attend(granule(row, head, part), queries, weights, granule(row, head, part + last));
         for (size_t i = 0; part > 0 && i < queries.count; ++i) {
           if (part * kGranulePositions >= queries.limit[i]) continue;
           merge({totals + (first + i) * floats_}, queries.partial[i], layout_);
@@ -281,9 +303,8 @@ void run(const CacheAppend& op, Context& context) {
     }
     for (uint32_t h = 0; h < heads.keys; ++h, k += heads.key_width, v += heads.value_width) {
       turn(k, k_norm, op.k_norm.epsilon);
-      std::byte* tile = context.cache.tile(op.layer, block, h);
-      store_key(layout, tile, position % kTilePositions, k);
-      store_value(layout, tile, position % kTilePositions, v);
+      store_key(layout, context.cache.keys(op.layer, block, h), position % kTilePositions, k);
+      store_value(layout, context.cache.values(op.layer, block, h), position % kTilePositions, v);
     }
   });
 }

@@ -127,10 +127,9 @@ HWY_INLINE void AddValues(const TileLayout& layout, const std::byte* tile,
       sum[i][v] = hn::LoadU(Floats(), out[i] + column + v * kLanes);
     }
   }
-  MultiplyAdd<type>(
-      weights,
-      {tile + layout.values + offset, ahead + offset, layout.value_stride * kCodeBytes<type>},
-      begin, end, sum);
+  MultiplyAdd<type>(weights,
+                    {tile + offset, ahead + offset, layout.value_stride * kCodeBytes<type>}, begin,
+                    end, sum);
   Store(sum, out, column);
 }
 

@@ -8,39 +8,41 @@ TileLayout::TileLayout(const Heads& heads, CacheType cache_type)
       key_width(heads.key_width),
       value_width(heads.value_width),
       value_stride((heads.value_width + kScaleGroup - 1) / kScaleGroup * kScaleGroup) {
-  const bool scaled = type == CacheType::kQ8_0;
-  const size_t key_groups = (key_width + kScaleGroup - 1) / kScaleGroup;
-  const size_t value_groups = value_stride / kScaleGroup;
-  const size_t scale_bytes = scaled ? kTilePositions * sizeof(uint16_t) : 0;  // of one group
   const size_t row_bytes = kTilePositions * code_bytes();  // of one value of all positions
+  const size_t scale_bytes = type == CacheType::kQ8_0 ? kTilePositions * sizeof(uint16_t) : 0;
   key_scales = align_up(key_width * row_bytes);
-  values = align_up(key_scales + key_groups * scale_bytes);
-  value_scales = align_up(values + value_stride * row_bytes);
-  bytes = align_up(value_scales + value_groups * scale_bytes);
+  key_bytes = align_up(key_scales + (key_width + kScaleGroup - 1) / kScaleGroup * scale_bytes);
+  value_scales = align_up(value_stride * row_bytes);
+  value_bytes = align_up(value_scales + value_stride / kScaleGroup * scale_bytes);
 }
 
-CpuCache::CpuCache(const Program& program, CacheType type) {
+CpuCache::CpuCache(const Program& program, CacheType type, uint32_t blocks) : blocks_(blocks) {
   for (const Heads& heads : program.layers) {
     const TileLayout layout(heads, type);
-    layers_.push_back({layout, block_bytes_});
-    block_bytes_ += layout.bytes * heads.keys;
+    layers_.push_back({layout, heads.keys, block_bytes_});
+    block_bytes_ += (layout.key_bytes + layout.value_bytes) * heads.keys;
   }
 }
 
 uint64_t CpuCache::block_bytes(const Program& program, CacheType type) {
-  return CpuCache(program, type).block_bytes_;
+  return CpuCache(program, type, 0).block_bytes_;
 }
 
 Result<std::unique_ptr<CpuCache>> CpuCache::make(const Program& program, CacheType type,
                                                  uint32_t blocks) {
-  std::unique_ptr<CpuCache> cache(new CpuCache(program, type));
+  std::unique_ptr<CpuCache> cache(new CpuCache(program, type, blocks));
   QUERN_TRY(cache->memory_, AlignedBuffer::allocate(cache->block_bytes_, blocks));
   return cache;
 }
 
 void CpuCache::copy_block(uint32_t from, uint32_t to) {
-  std::memcpy(memory_.data() + to * block_bytes_, memory_.data() + from * block_bytes_,
-              block_bytes_);
+  for (uint32_t layer = 0; layer < layers_.size(); ++layer) {
+    const TileLayout& l = layout(layer);
+    for (uint32_t head = 0; head < layers_[layer].heads; ++head) {
+      std::memcpy(keys(layer, to, head), keys(layer, from, head), l.key_bytes);
+      std::memcpy(values(layer, to, head), values(layer, from, head), l.value_bytes);
+    }
+  }
 }
 
 }  // namespace quern::kernels::cpu

@@ -1,11 +1,14 @@
 // The CPU's key and value cache, laid out for its attention kernels.
 //
-// A block (64 positions) holds, per attention layer and key/value head, one tile:
-//   keys    [key_width][64 positions]        so that a vector lane is a position
-//   scales  [key_width / 32][64 positions]   (q8_0) one f16 per position and 32 values
-//   values  [64 positions][value_stride]     so that a vector lane is a value
+// A tile is what one key/value head keeps of a block (64 positions):
+//   keys    [key_width][64 positions]         so that a vector lane is a position
+//   scales  [key_width / 32][64 positions]    (q8_0) one f16 per position and 32 values
+// and apart from it
+//   values  [64 positions][value_stride]      so that a vector lane is a value
 //   scales  [value_stride / 32][64 positions] (q8_0)
-// with value_stride = value_width rounded up to 32.
+// with value_stride = value_width rounded up to 32. The tiles of a head lie in the order of the
+// blocks, first those with keys: [layer][head][keys, values][block]. A sequence whose blocks follow
+// one another is then read in long runs, which the processor's own prefetching follows.
 #pragma once
 
 #include <cstddef>
@@ -31,12 +34,14 @@ struct TileLayout {
 
   CacheType type;
   uint32_t key_width, value_width, value_stride;
-  size_t key_scales, values, value_scales, bytes;  // keys start at 0
+  size_t key_scales, key_bytes;      // offset in a tile of keys, and its size
+  size_t value_scales, value_bytes;  // the same of values
 };
 
-// Writes one position (0 … 63) of a tile: key [key_width] and value [value_width].
-void store_key(const TileLayout& layout, std::byte* tile, uint32_t position, const float* key);
-void store_value(const TileLayout& layout, std::byte* tile, uint32_t position, const float* value);
+// Writes one position (0 … 63) of a tile: key [key_width] or value [value_width].
+void store_key(const TileLayout& layout, std::byte* keys, uint32_t position, const float* key);
+void store_value(const TileLayout& layout, std::byte* values, uint32_t position,
+                 const float* value);
 
 class CpuCache final : public Cache {
  public:
@@ -48,19 +53,30 @@ class CpuCache final : public Cache {
   void copy_block(uint32_t from, uint32_t to) override;
 
   const TileLayout& layout(uint32_t layer) const { return layers_[layer].layout; }
-  std::byte* tile(uint32_t layer, uint32_t block, uint32_t head) const {
-    const Layer& l = layers_[layer];
-    return memory_.data() + block * block_bytes_ + l.offset + head * l.layout.bytes;
+  std::byte* keys(uint32_t layer, uint32_t block, uint32_t head) const {
+    return tiles(layer, head) + block * layers_[layer].layout.key_bytes;
+  }
+  std::byte* values(uint32_t layer, uint32_t block, uint32_t head) const {
+    const TileLayout& l = layers_[layer].layout;
+    return tiles(layer, head) + blocks_ * l.key_bytes + block * l.value_bytes;
   }
 
  private:
   struct Layer {
     TileLayout layout;
-    size_t offset;  // of the layer inside a block
+    uint32_t heads;
+    size_t offset;  // where it starts, per block
   };
 
-  CpuCache(const Program& program, CacheType type);
+  CpuCache(const Program& program, CacheType type, uint32_t blocks);
 
+  std::byte* tiles(uint32_t layer, uint32_t head) const {
+    const Layer& l = layers_[layer];
+    return memory_.data() +
+           blocks_ * (l.offset + head * (l.layout.key_bytes + l.layout.value_bytes));
+  }
+
+  const size_t blocks_;
   std::vector<Layer> layers_;
   size_t block_bytes_ = 0;
   AlignedBuffer memory_;

@@ -111,16 +111,16 @@ void store_vector(CacheType type, const float* x, uint32_t count, std::byte* dat
 
 }  // namespace
 
-void store_key(const TileLayout& layout, std::byte* tile, uint32_t position, const float* key) {
-  store_vector(layout.type, key, layout.key_width, tile + position * layout.code_bytes(),
-               kTilePositions, tile + layout.key_scales + position * sizeof(uint16_t));
+void store_key(const TileLayout& layout, std::byte* keys, uint32_t position, const float* key) {
+  store_vector(layout.type, key, layout.key_width, keys + position * layout.code_bytes(),
+               kTilePositions, keys + layout.key_scales + position * sizeof(uint16_t));
 }
 
-void store_value(const TileLayout& layout, std::byte* tile, uint32_t position, const float* value) {
+void store_value(const TileLayout& layout, std::byte* values, uint32_t position,
+                 const float* value) {
   const size_t row = static_cast<size_t>(position) * layout.value_stride;
-  store_vector(layout.type, value, layout.value_width,
-               tile + layout.values + row * layout.code_bytes(), 1,
-               tile + layout.value_scales + position * sizeof(uint16_t));
+  store_vector(layout.type, value, layout.value_width, values + row * layout.code_bytes(), 1,
+               values + layout.value_scales + position * sizeof(uint16_t));
 }
 
 }  // namespace quern::kernels::cpu

@@ -5,8 +5,8 @@
 
 #include <bit>
 #include <cmath>
+#include <map>
 #include <random>
-#include <set>
 
 #include "kernels/cpu/attention_kernels.h"
 #include "kernels/cpu/f16.h"
@@ -20,26 +20,27 @@ constexpr CacheType kCacheTypes[] = {CacheType::kF32, CacheType::kF16, CacheType
 constexpr Heads kHeads = {2, 2, 80, 48};  // widths that are no multiple of 32
 
 // Key of one position, value by value: q = e_i picks value i without rounding.
-std::vector<float> read_key(const TileLayout& layout, const std::byte* tile, uint32_t position) {
+std::vector<float> read_key(const TileLayout& layout, const std::byte* keys, uint32_t position) {
   std::vector<float> key;
   for (uint32_t i = 0; i < layout.key_width; ++i) {
     std::vector<float> unit(layout.key_width, 0.0f);
     unit[i] = 1;
     const float* query = unit.data();
     float scores[kTilePositions];
-    tile_scores(layout, tile, &query, 1, scores, kTilePositions, tile);
+    tile_scores(layout, keys, &query, 1, scores, kTilePositions, keys);
     key.push_back(scores[position]);
   }
   return key;
 }
 
-std::vector<float> read_value(const TileLayout& layout, const std::byte* tile, uint32_t position) {
+std::vector<float> read_value(const TileLayout& layout, const std::byte* values,
+                              uint32_t position) {
   float weights[kTilePositions] = {};
   weights[position] = 1;
   std::vector<float> value(layout.value_stride, 0.0f);
   float* out = value.data();
   const uint32_t seen = position + 1;
-  tile_values(layout, tile, weights, kTilePositions, &seen, 1, &out, tile);
+  tile_values(layout, values, weights, kTilePositions, &seen, 1, &out, values);
   value.resize(layout.value_width);
   return value;
 }
@@ -96,31 +97,33 @@ class CacheOf : public testing::TestWithParam<CacheType> {
 TEST_P(CacheOf, returnsKeysAndValuesWithinTheRoundingOfItsType) {
   const auto cache = make(1);
   const TileLayout& layout = cache->layout(0);
-  std::byte* tile = cache->tile(0, 0, 1);
+  std::byte* key_tile = cache->keys(0, 0, 1);
+  std::byte* value_tile = cache->values(0, 0, 1);
   std::vector<std::vector<float>> keys, values;
   for (uint32_t p = 0; p < kTilePositions; ++p) {
     keys.push_back(varied(layout.key_width, random_));
     values.push_back(varied(layout.value_width, random_));
-    store_key(layout, tile, p, keys[p].data());
-    store_value(layout, tile, p, values[p].data());
+    store_key(layout, key_tile, p, keys[p].data());
+    store_value(layout, value_tile, p, values[p].data());
   }
   for (uint32_t p = 0; p < kTilePositions; ++p) {
-    expect_stored(GetParam(), read_key(layout, tile, p), keys[p]);
-    expect_stored(GetParam(), read_value(layout, tile, p), values[p]);
+    expect_stored(GetParam(), read_key(layout, key_tile, p), keys[p]);
+    expect_stored(GetParam(), read_value(layout, value_tile, p), values[p]);
   }
 }
 
 TEST_P(CacheOf, usesTheWholeRangeOfItsType) {
   const auto cache = make(1);
   const TileLayout& layout = cache->layout(1);
-  std::byte* tile = cache->tile(1, 0, 0);
+  std::byte* keys = cache->keys(1, 0, 0);
+  std::byte* values = cache->values(1, 0, 0);
   // The largest of a group and its opposite are off by the rounding of the scale alone.
   std::vector<float> x(16, 0.3f);
   x[2] = 5;
   x[9] = -5;
-  store_key(layout, tile, 3, x.data());
-  store_value(layout, tile, 3, x.data());
-  for (const auto& found : {read_key(layout, tile, 3), read_value(layout, tile, 3)}) {
+  store_key(layout, keys, 3, x.data());
+  store_value(layout, values, 3, x.data());
+  for (const auto& found : {read_key(layout, keys, 3), read_value(layout, values, 3)}) {
     EXPECT_NEAR(found[2], 5, 5 * 0x1p-11);
     EXPECT_EQ(found[9], -found[2]);
   }
@@ -128,27 +131,37 @@ TEST_P(CacheOf, usesTheWholeRangeOfItsType) {
 
 TEST_P(CacheOf, givesEveryTileItsOwnBytes) {
   const auto cache = make(3);
-  std::set<const std::byte*> starts;
-  uint64_t bytes = 0;
+  std::map<const std::byte*, size_t> tiles;  // start and size
   const Program shape = program();
-  for (uint32_t block = 0; block < 3; ++block) {
-    for (uint32_t layer = 0; layer < shape.layers.size(); ++layer) {
+  uint64_t bytes = 0;
+  for (uint32_t layer = 0; layer < shape.layers.size(); ++layer) {
+    const TileLayout& layout = cache->layout(layer);
+    for (uint32_t block = 0; block < 3; ++block) {
       for (uint32_t head = 0; head < shape.layers[layer].keys; ++head) {
-        const std::byte* tile = cache->tile(layer, block, head);
-        EXPECT_EQ(reinterpret_cast<uintptr_t>(tile) % 64, 0u);
-        EXPECT_TRUE(starts.empty() || tile > *starts.rbegin());  // in this order
-        starts.insert(tile);
-        bytes += cache->layout(layer).bytes;
+        tiles[cache->keys(layer, block, head)] = layout.key_bytes;
+        tiles[cache->values(layer, block, head)] = layout.value_bytes;
+        bytes += layout.key_bytes + layout.value_bytes;
       }
     }
   }
-  // As many starts as tiles, in ascending order, and as many bytes as the cache has: no overlap
-  // as long as each is followed by its own bytes.
-  EXPECT_EQ(starts.size(), 3u * (2 + 1 + 2));
+  EXPECT_EQ(tiles.size(), 3u * 2 * (2 + 1 + 2));
   EXPECT_EQ(bytes, cache->bytes());
-  for (auto it = starts.begin(); std::next(it) != starts.end(); ++it) {
-    const auto gap = static_cast<size_t>(*std::next(it) - *it);
-    EXPECT_TRUE(gap == cache->layout(0).bytes || gap == cache->layout(1).bytes);
+  for (auto it = tiles.begin(); it != tiles.end(); ++it) {
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(it->first) % 64, 0u);
+    EXPECT_TRUE(std::next(it) == tiles.end() || it->first + it->second <= std::next(it)->first);
+  }
+  EXPECT_LE(tiles.rbegin()->first + tiles.rbegin()->second, tiles.begin()->first + bytes);
+}
+
+TEST_P(CacheOf, laysTheTilesOfAHeadInOrderOfTheBlocks) {
+  const auto cache = make(3);
+  for (uint32_t head = 0; head < 2; ++head) {
+    for (uint32_t block = 1; block < 3; ++block) {
+      EXPECT_EQ(cache->keys(2, block, head) - cache->keys(2, block - 1, head),
+                static_cast<ptrdiff_t>(cache->layout(2).key_bytes));
+      EXPECT_EQ(cache->values(2, block, head) - cache->values(2, block - 1, head),
+                static_cast<ptrdiff_t>(cache->layout(2).value_bytes));
+    }
   }
 }
 
@@ -158,9 +171,9 @@ TEST_P(CacheOf, partsOfATileDoNotOverlap) {
     const size_t code = GetParam() == CacheType::kF32 ? 4 : GetParam() == CacheType::kF16 ? 2 : 1;
     const size_t scales = GetParam() == CacheType::kQ8_0 ? 64 * 2 : 0;
     EXPECT_GE(layout.key_scales, heads.key_width * 64 * code);
-    EXPECT_GE(layout.values, layout.key_scales + (heads.key_width + 31) / 32 * scales);
-    EXPECT_GE(layout.value_scales, layout.values + (heads.value_width + 31) / 32 * 32 * 64 * code);
-    EXPECT_GE(layout.bytes, layout.value_scales + (heads.value_width + 31) / 32 * scales);
+    EXPECT_GE(layout.key_bytes, layout.key_scales + (heads.key_width + 31) / 32 * scales);
+    EXPECT_GE(layout.value_scales, (heads.value_width + 31) / 32 * 32 * 64 * code);
+    EXPECT_GE(layout.value_bytes, layout.value_scales + (heads.value_width + 31) / 32 * scales);
   }
 }
 
@@ -181,16 +194,15 @@ TEST_P(CacheOf, copiesABlockOfAllLayersAndNothingElse) {
   };
   for_all([&](uint32_t layer, uint32_t block, uint32_t head, uint32_t position) {
     const std::vector<float> x(80, key_of(layer, block, head, position));
-    std::byte* tile = cache->tile(layer, block, head);
-    store_key(cache->layout(layer), tile, position, x.data());
-    store_value(cache->layout(layer), tile, position, x.data());
+    store_key(cache->layout(layer), cache->keys(layer, block, head), position, x.data());
+    store_value(cache->layout(layer), cache->values(layer, block, head), position, x.data());
   });
   cache->copy_block(0, 2);
   for_all([&](uint32_t layer, uint32_t block, uint32_t head, uint32_t position) {
     const float expected = key_of(layer, block == 2 ? 0 : block, head, position);
-    const std::byte* tile = cache->tile(layer, block, head);
-    for (const auto& found : {read_key(cache->layout(layer), tile, position),
-                              read_value(cache->layout(layer), tile, position)}) {
+    const TileLayout& layout = cache->layout(layer);
+    for (const auto& found : {read_key(layout, cache->keys(layer, block, head), position),
+                              read_value(layout, cache->values(layer, block, head), position)}) {
       ASSERT_NEAR(found.back(), expected, expected * 0x1p-10);
     }
   });
@@ -200,17 +212,17 @@ TEST_P(CacheOf, showsNotANumberInTheScoreOfItsPositionOnly) {
   for (const float bad : {NAN, INFINITY}) {
     const auto cache = make(1);
     const TileLayout& layout = cache->layout(0);
-    std::byte* tile = cache->tile(0, 0, 0);
+    std::byte* keys = cache->keys(0, 0, 0);
     for (uint32_t p = 0; p < kTilePositions; ++p) {
       std::vector<float> key(layout.key_width, 0.5f);
       if (p == 6) key[70] = bad;
-      store_key(layout, tile, p, key.data());
+      store_key(layout, keys, p, key.data());
     }
     std::vector<float> q(layout.key_width, 1.0f);
     q[3] = 0;  // 0 · NaN and 0 · infinity are not hidden either
     const float* query = q.data();
     float scores[kTilePositions];
-    tile_scores(layout, tile, &query, 1, scores, kTilePositions, tile);
+    tile_scores(layout, keys, &query, 1, scores, kTilePositions, keys);
     for (uint32_t p = 0; p < kTilePositions; ++p) EXPECT_EQ(std::isfinite(scores[p]), p != 6) << p;
   }
 }
@@ -218,7 +230,7 @@ TEST_P(CacheOf, showsNotANumberInTheScoreOfItsPositionOnly) {
 TEST(CacheOfHalves, roundsToTheNearestOnEveryInstructionSet) {
   const TileLayout layout({1, 1, 32, 32}, CacheType::kF16);
   std::mt19937 random(kSeed);
-  std::vector<std::byte> tile(layout.bytes);
+  std::vector<std::byte> tile(layout.value_bytes);
   test::for_each_instruction_set([&](bool) {
     for (int round = 0; round < 2000; ++round) {
       float x[32];
@@ -230,7 +242,7 @@ TEST(CacheOfHalves, roundsToTheNearestOnEveryInstructionSet) {
       if (round % 2) std::copy(std::begin(special), std::end(special), x);
       for (size_t i = 0; i < 32; i += 3) x[i] = std::ldexp(x[i], -static_cast<int>(random() % 30));
       store_value(layout, tile.data(), 7, x);
-      const auto* stored = reinterpret_cast<const uint16_t*>(tile.data() + layout.values) + 7 * 32;
+      const auto* stored = reinterpret_cast<const uint16_t*>(tile.data()) + 7 * 32;
       for (size_t i = 0; i < 32; ++i) {
         if (std::isnan(x[i])) {
           ASSERT_TRUE(std::isnan(f16_to_f32(stored[i])));
@@ -245,7 +257,7 @@ TEST(CacheOfHalves, roundsToTheNearestOnEveryInstructionSet) {
 TEST_P(CacheOf, readsNoPositionThatAQueryMayNotSee) {
   const auto cache = make(1);
   const TileLayout& layout = cache->layout(0);
-  std::byte* tile = cache->tile(0, 0, 0);
+  std::byte* tile = cache->values(0, 0, 0);
   for (uint32_t p = 0; p < kTilePositions; ++p) {
     const std::vector<float> value(layout.value_width, p < 5 ? 1.0f : NAN);
     store_value(layout, tile, p, value.data());
