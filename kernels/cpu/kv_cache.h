@@ -6,11 +6,13 @@
 // and apart from it
 //   values  [64 positions][value_stride]      so that a vector lane is a value
 //   scales  [value_stride / 32][64 positions] (q8_0)
-// with value_stride = value_width rounded up to 32. The tiles of a head lie in the order of the
-// blocks, first those with keys: [layer][head][keys, values][block]. A sequence whose blocks follow
-// one another is then read in long runs, which the processor's own prefetching follows.
+// with value_stride = value_width rounded up to 32. Eight blocks lie together, and in them what one
+// head keeps: [block / 8][layer][head][keys, values][block % 8]. A sequence whose blocks follow one
+// another is then read in long runs, which the processor's own prefetching follows, and a short one
+// touches little memory.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -54,11 +56,13 @@ class CpuCache final : public Cache {
 
   const TileLayout& layout(uint32_t layer) const { return layers_[layer].layout; }
   std::byte* keys(uint32_t layer, uint32_t block, uint32_t head) const {
-    return tiles(layer, head) + block * layers_[layer].layout.key_bytes;
+    const TileLayout& l = layers_[layer].layout;
+    return tiles(layer, block, head) + block % kRun * l.key_bytes;
   }
   std::byte* values(uint32_t layer, uint32_t block, uint32_t head) const {
     const TileLayout& l = layers_[layer].layout;
-    return tiles(layer, head) + blocks_ * l.key_bytes + block * l.value_bytes;
+    return tiles(layer, block, head) + run_length(block) * l.key_bytes +
+           block % kRun * l.value_bytes;
   }
 
  private:
@@ -70,10 +74,15 @@ class CpuCache final : public Cache {
 
   CpuCache(const Program& program, CacheType type, uint32_t blocks);
 
-  std::byte* tiles(uint32_t layer, uint32_t head) const {
+  static constexpr size_t kRun = 8;  // blocks that lie together
+
+  // Of the run that a block belongs to, in blocks: the last one may be shorter.
+  size_t run_length(uint32_t block) const { return std::min(kRun, blocks_ - block / kRun * kRun); }
+  // What a head keeps of the run of a block.
+  std::byte* tiles(uint32_t layer, uint32_t block, uint32_t head) const {
     const Layer& l = layers_[layer];
-    return memory_.data() +
-           blocks_ * (l.offset + head * (l.layout.key_bytes + l.layout.value_bytes));
+    const size_t in_run = l.offset + head * (l.layout.key_bytes + l.layout.value_bytes);
+    return memory_.data() + block / kRun * kRun * block_bytes_ + run_length(block) * in_run;
   }
 
   const size_t blocks_;

@@ -130,13 +130,13 @@ TEST_P(CacheOf, usesTheWholeRangeOfItsType) {
 }
 
 TEST_P(CacheOf, givesEveryTileItsOwnBytes) {
-  const auto cache = make(3);
+  const auto cache = make(11);
   std::map<const std::byte*, size_t> tiles;  // start and size
   const Program shape = program();
   uint64_t bytes = 0;
   for (uint32_t layer = 0; layer < shape.layers.size(); ++layer) {
     const TileLayout& layout = cache->layout(layer);
-    for (uint32_t block = 0; block < 3; ++block) {
+    for (uint32_t block = 0; block < 11; ++block) {
       for (uint32_t head = 0; head < shape.layers[layer].keys; ++head) {
         tiles[cache->keys(layer, block, head)] = layout.key_bytes;
         tiles[cache->values(layer, block, head)] = layout.value_bytes;
@@ -144,7 +144,7 @@ TEST_P(CacheOf, givesEveryTileItsOwnBytes) {
       }
     }
   }
-  EXPECT_EQ(tiles.size(), 3u * 2 * (2 + 1 + 2));
+  EXPECT_EQ(tiles.size(), 11u * 2 * (2 + 1 + 2));
   EXPECT_EQ(bytes, cache->bytes());
   for (auto it = tiles.begin(); it != tiles.end(); ++it) {
     EXPECT_EQ(reinterpret_cast<uintptr_t>(it->first) % 64, 0u);
@@ -153,14 +153,15 @@ TEST_P(CacheOf, givesEveryTileItsOwnBytes) {
   EXPECT_LE(tiles.rbegin()->first + tiles.rbegin()->second, tiles.begin()->first + bytes);
 }
 
-TEST_P(CacheOf, laysTheTilesOfAHeadInOrderOfTheBlocks) {
-  const auto cache = make(3);
+TEST_P(CacheOf, laysEightBlocksOfAHeadTogether) {
+  const auto cache = make(19);
+  const size_t key_bytes = cache->layout(2).key_bytes, value_bytes = cache->layout(2).value_bytes;
   for (uint32_t head = 0; head < 2; ++head) {
-    for (uint32_t block = 1; block < 3; ++block) {
-      EXPECT_EQ(cache->keys(2, block, head) - cache->keys(2, block - 1, head),
-                static_cast<ptrdiff_t>(cache->layout(2).key_bytes));
-      EXPECT_EQ(cache->values(2, block, head) - cache->values(2, block - 1, head),
-                static_cast<ptrdiff_t>(cache->layout(2).value_bytes));
+    for (uint32_t block = 0; block < 19; ++block) {
+      const uint32_t first = block / 8 * 8;
+      EXPECT_EQ(cache->keys(2, block, head), cache->keys(2, first, head) + block % 8 * key_bytes);
+      EXPECT_EQ(cache->values(2, block, head),
+                cache->values(2, first, head) + block % 8 * value_bytes);
     }
   }
 }
