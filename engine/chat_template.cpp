@@ -1,5 +1,7 @@
 #include "engine/chat_template.h"
 
+#include "gguf/exceptions.h"
+
 namespace quern::engine {
 namespace {
 
@@ -86,6 +88,10 @@ ChatTemplate::ChatTemplate(jinja::Template main, std::optional<jinja::Template> 
       system_(probe_system()) {}
 
 Result<ChatTemplate> ChatTemplate::from_file(const gguf::File& file, const Tokenizer& tokenizer) {
+  return catch_exceptions([&] { return read(file, tokenizer); });
+}
+
+Result<ChatTemplate> ChatTemplate::read(const gguf::File& file, const Tokenizer& tokenizer) {
   QUERN_TRY(std::optional<jinja::Template> main, read_template(file, kKey));
   QUERN_TRY(std::optional<jinja::Template> tool_use, read_template(file, kToolUseKey));
   const bool missing = !main;

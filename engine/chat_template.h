@@ -49,6 +49,7 @@ class ChatTemplate {
   // What the template does with a system message: nothing special, drops it, or refuses it.
   enum class System { kUsed, kIgnored, kRefused };
 
+  static Result<ChatTemplate> read(const gguf::File& file, const Tokenizer& tokenizer);
   ChatTemplate(jinja::Template main, std::optional<jinja::Template> tool_use,
                const Tokenizer& tokenizer);
   System probe_system() const;

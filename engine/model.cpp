@@ -7,6 +7,7 @@
 #include <array>
 
 #include "engine/models/families.h"
+#include "gguf/exceptions.h"
 
 namespace quern::engine {
 namespace {
@@ -55,7 +56,7 @@ Result<Model> read_model(const gguf::File& file) {
                   fmt::format("architecture {} is not supported; supported: {}",
                               escape(architecture), fmt::join(supported_architectures(), ", ")));
   }
-  return family->read(file);
+  return catch_exceptions([&] { return family->read(file); });
 }
 
 }  // namespace quern::engine

@@ -74,6 +74,7 @@ Status Sequence::reserve(uint32_t count) {
     pool_->cache().copy_block(blocks_[first], own);
     pool_->release(std::exchange(blocks_[first], own));
   }
+  blocks_.reserve(last + 1);  // a block that was taken must not get lost for want of memory
   while (blocks_.size() <= last) {
     QUERN_TRY(const uint32_t block, pool_->take());
     blocks_.push_back(block);

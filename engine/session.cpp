@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cassert>
 
+#include "gguf/exceptions.h"
+
 namespace quern::engine {
 
 Session::Session(Engine& engine, Sampler sampler, uint32_t real_tokens)
@@ -22,18 +24,23 @@ Session::Session(const Session& other, Sequence sequence)
 Session Session::fork() const { return Session(*this, sequence_.fork()); }
 
 Status Session::prefill(std::span<const int32_t> tokens, const CancelToken& cancel) {
-  tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
-  Status status = advance(cancel);
+  Status status = catch_exceptions([&]() -> Status {
+    tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
+    return advance(cancel);
+  });
   if (!status) tokens_.resize(sequence_.length());
   return status;
 }
 
 Result<int32_t> Session::decode(const CancelToken& cancel) {
   assert(!tokens_.empty());
-  QUERN_CHECK(advance(cancel));
-  QUERN_TRY(const int32_t token, sampler_.sample(std::span(logits_).first(real_tokens_), tokens_));
-  tokens_.push_back(token);
-  return token;
+  return catch_exceptions([&]() -> Result<int32_t> {
+    QUERN_CHECK(advance(cancel));
+    QUERN_TRY(const int32_t token,
+              sampler_.sample(std::span(logits_).first(real_tokens_), tokens_));
+    tokens_.push_back(token);
+    return token;
+  });
 }
 
 void Session::rewind(size_t length) {

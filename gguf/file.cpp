@@ -3,9 +3,9 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <new>
 #include <utility>
 
+#include "gguf/exceptions.h"
 #include "gguf/part.h"
 #include "gguf/split.h"
 
@@ -99,18 +99,11 @@ Result<std::vector<Part>> load_siblings(Part opened, const SplitKeys& keys,
 // Runs `open`; memory exhausted by a huge header is an error like any other.
 template <typename Open>
 Result<File> without_exceptions(const std::string& path, Open open) {
-  try {
-    return open();
-  } catch (const std::bad_alloc&) {
-    return tl::unexpected(Error{ErrorKind::kFailure,
-                                "out-of-memory",
-                                "not enough memory to open the file",
-                                path,
-                                {},
-                                {},
-                                {},
-                                {}});
-  }
+  Result<File> file = catch_exceptions(open);
+  // Parsed from what is no longer there, it may look right.
+  if (file) QUERN_CHECK(file->check_unchanged());
+  if (!file && file.error().path.empty()) file.error().path = path;
+  return file;
 }
 
 }  // namespace
@@ -210,6 +203,17 @@ File::~File() = default;
 
 const std::string& File::path() const { return impl_->parts[0].path; }
 uint32_t File::version() const { return impl_->parts[0].version; }
+
+Status File::check_unchanged() const {
+  for (const Part& part : impl_->parts) {
+    Status status = part.contents.check_unchanged();
+    if (!status) {
+      status.error().path = part.path;
+      return status;
+    }
+  }
+  return {};
+}
 
 std::vector<File::PartView> File::parts() const {
   std::vector<PartView> views;

@@ -142,6 +142,11 @@ class File {
   File& operator=(File&&) noexcept;
   ~File();
 
+  // Whether what was read since the file was opened, and what will be, is the file that was
+  // checked. Costs a system call per part; ask after every use of tensor bytes. Error:
+  // "file-changed".
+  Status check_unchanged() const;
+
   const std::string& path() const;  // of the first part
   uint32_t version() const;
   // The files that make up the model, in order: path and complete contents.

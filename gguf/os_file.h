@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <span>
 #include <string>
 
@@ -17,7 +18,7 @@ class Contents {
  public:
   // Errors: "open", "not-regular"; "read", "map", "lock" when the system refuses later.
   static Result<Contents> open(const std::string& path, const OpenOptions& options);
-  static Contents view(std::span<const std::byte> bytes) { return Contents(bytes, false); }
+  static Contents view(std::span<const std::byte> bytes);
   // `start` followed by zeros up to `size` bytes; pages that are never written cost no memory.
   // Errors: "map".
   static Result<Contents> padded(std::span<const std::byte> start, size_t size);
@@ -28,11 +29,17 @@ class Contents {
 
   std::span<const std::byte> bytes() const { return bytes_; }
 
+  // Whether the bytes are still those of the file that was opened. A file may be written to or
+  // truncated while it is mapped: what is gone reads as zeros. Error: "file-changed".
+  Status check_unchanged() const;
+
  private:
-  Contents(std::span<const std::byte> bytes, bool owned) : bytes_(bytes), owned_(owned) {}
+  struct Mapping;
+  explicit Contents(std::span<const std::byte> bytes);
+  explicit Contents(std::unique_ptr<Mapping> mapping);
 
   std::span<const std::byte> bytes_;
-  bool owned_;
+  std::unique_ptr<Mapping> mapping_;  // none: the memory belongs to the caller
 };
 
 // A file that appears under its name only when complete: written beside the target, synced, then

@@ -7,20 +7,25 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <optional>
 #include <system_error>
 #include <utility>
 
 #include "gguf/os_file.h"
+#include "gguf/os_mapping_guard.h"
 
 namespace quern::gguf {
 namespace {
 
-// Closes a descriptor at the end of a scope.
+// An open file.
 struct Descriptor {
   int value;
   explicit Descriptor(int fd) : value(fd) {}
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
+  Descriptor(Descriptor&& other) noexcept : value(std::exchange(other.value, -1)) {}
+  Descriptor& operator=(Descriptor&& other) noexcept {
+    std::swap(value, other.value);
+    return *this;
+  }
   ~Descriptor() {
     if (value >= 0) ::close(value);
   }
@@ -51,11 +56,53 @@ Status read_all(int descriptor, std::byte* target, size_t size, const std::strin
   return {};
 }
 
+// Address space for a file; nullptr if there is none.
+void* map(size_t size, int protection, int flags, int descriptor) {
+  void* address = ::mmap(nullptr, size, protection, MAP_PRIVATE | flags, descriptor, 0);
+  return address == MAP_FAILED ? nullptr : address;
+}
+
+tl::unexpected<Error> no_address_space(const std::string& path, size_t size) {
+  return system_error(ErrorKind::kFailure, "map", path,
+                      "cannot get " + std::to_string(size) + " bytes of address space");
+}
+
+bool same_content(const struct stat& a, const struct stat& b) {
+  return a.st_size == b.st_size && a.st_mtim.tv_sec == b.st_mtim.tv_sec &&
+         a.st_mtim.tv_nsec == b.st_mtim.tv_nsec;
+}
+
 }  // namespace
+
+// Memory of our own: a mapped file, which is kept open to see whether it changes, or a copy.
+struct Contents::Mapping {
+  void* address;
+  size_t size;
+  Descriptor file{-1};  // of a mapped file
+  struct stat status = {};
+  std::optional<MappingGuard> guard;
+
+  Mapping(void* memory, size_t bytes) : address(memory), size(bytes) {}
+  Mapping(Mapping&&) = delete;
+  ~Mapping() {
+    guard.reset();
+    ::munmap(address, size);
+  }
+};
+
+Contents::Contents(std::span<const std::byte> bytes) : bytes_(bytes) {}
+Contents::Contents(std::unique_ptr<Mapping> mapping)
+    : bytes_(static_cast<const std::byte*>(mapping->address), mapping->size),
+      mapping_(std::move(mapping)) {}
+Contents::Contents(Contents&&) noexcept = default;
+Contents& Contents::operator=(Contents&&) noexcept = default;
+Contents::~Contents() = default;
+
+Contents Contents::view(std::span<const std::byte> bytes) { return Contents(bytes); }
 
 Result<Contents> Contents::open(const std::string& path, const OpenOptions& options) {
   // O_NONBLOCK: opening a pipe must report "not a regular file" instead of waiting for a writer.
-  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+  Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
   struct stat status;
   if (file.value < 0 || ::fstat(file.value, &status) != 0) {
     return system_error(ErrorKind::kBadInput, "open", path, "cannot open");
@@ -65,52 +112,46 @@ Result<Contents> Contents::open(const std::string& path, const OpenOptions& opti
     return tl::unexpected(std::move(error));
   }
   const size_t size = static_cast<size_t>(status.st_size);
-  if (size == 0) return Contents({}, false);
+  if (size == 0) return view({});
 
   const bool copy = options.access == OpenOptions::Access::kRead;
-  void* address =
-      copy ? ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
-           : ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.value, 0);
-  if (address == MAP_FAILED) {
-    return system_error(ErrorKind::kFailure, "map", path,
-                        "cannot get " + std::to_string(size) + " bytes of address space");
-  }
-  Contents contents({static_cast<const std::byte*>(address), size}, true);
+  void* address = copy ? map(size, PROT_READ | PROT_WRITE, MAP_ANONYMOUS, -1)
+                       : map(size, PROT_READ, 0, file.value);
+  if (!address) return no_address_space(path, size);
+  auto mapping = std::make_unique<Mapping>(address, size);
   if (copy) {
     QUERN_CHECK(read_all(file.value, static_cast<std::byte*>(address), size, path));
     ::mprotect(address, size, PROT_READ);  // a stray write should fault; failing to is harmless
+    return Contents(std::move(mapping));
   }
+  mapping->guard.emplace(address, size);
+  mapping->status = status;
+  mapping->file = std::move(file);
   if (options.access == OpenOptions::Access::kMapLocked && ::mlock(address, size) != 0) {
     return system_error(ErrorKind::kFailure, "lock", path,
                         "cannot lock " + std::to_string(size) +
                             " bytes in memory (raise the limit with ulimit -l, or do not lock)");
   }
   if (options.prefetch) ::madvise(address, size, MADV_WILLNEED);  // a hint: errors do not matter
-  return contents;
+  return Contents(std::move(mapping));
 }
 
 Result<Contents> Contents::padded(std::span<const std::byte> start, size_t size) {
-  void* address = ::mmap(nullptr, size, PROT_READ | PROT_WRITE,
-                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (address == MAP_FAILED) {
-    return system_error(ErrorKind::kFailure, "map", {},
-                        "cannot get " + std::to_string(size) + " bytes of address space");
-  }
+  void* address = map(size, PROT_READ | PROT_WRITE, MAP_ANONYMOUS | MAP_NORESERVE, -1);
+  if (!address) return no_address_space({}, size);
+  auto mapping = std::make_unique<Mapping>(address, size);
   std::memcpy(address, start.data(), start.size());
-  return Contents({static_cast<const std::byte*>(address), size}, true);
+  return Contents(std::move(mapping));
 }
 
-Contents::Contents(Contents&& other) noexcept
-    : bytes_(std::exchange(other.bytes_, {})), owned_(std::exchange(other.owned_, false)) {}
-
-Contents& Contents::operator=(Contents&& other) noexcept {
-  std::swap(bytes_, other.bytes_);
-  std::swap(owned_, other.owned_);
-  return *this;
-}
-
-Contents::~Contents() {
-  if (owned_) ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
+Status Contents::check_unchanged() const {
+  if (!mapping_ || !mapping_->guard) return {};
+  struct stat now;
+  const bool same = !mapping_->guard->faulted() && ::fstat(mapping_->file.value, &now) == 0 &&
+                    same_content(now, mapping_->status);
+  if (same) return {};
+  return fail(ErrorKind::kFailure, "file-changed",
+              "the file was changed or truncated while it was in use; load it again");
 }
 
 Result<ReplacedFile> ReplacedFile::create(const std::string& target) {

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "gguf/exceptions.h"
+
 namespace quern::tools {
 
 Chat::Chat(Generator& generator, Options options, Print print)
@@ -18,7 +20,8 @@ bool Chat::handle(const Input& input) {
   const bool blank = input.text.find_first_not_of(" \t\n") == std::string::npos;
   if (blank) return true;
   const bool command = !input.block && input.text.starts_with('/');
-  const Status status = command ? dispatch(input.text) : say(input.text);
+  const Status status =
+      catch_exceptions([&] { return command ? dispatch(input.text) : say(input.text); });
   if (!status) print_(fmt::format("{}\n", status.error().to_string()));
   return !leaving_;
 }

@@ -42,6 +42,7 @@ Status report(const gguf::File& file, const Options& options) {
       QUERN_TRY(std::string digest, sha256(part.bytes));
       report.digests.push_back(std::move(digest));
     }
+    QUERN_CHECK(file.check_unchanged());
   }
   return write_stdout(options.json ? json_report(file, report) : text_report(file, report));
 }
@@ -111,6 +112,7 @@ Status dump(const gguf::File& file, const Options& options) {
   }
   QUERN_TRY(gguf::ReplacedFile out, gguf::ReplacedFile::create(options.out));
   QUERN_CHECK(weights ? dump_weights(*weights, out) : dump_numbers(*numbers, out));
+  QUERN_CHECK(file.check_unchanged());
   return out.commit();
 }
 

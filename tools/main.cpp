@@ -1,6 +1,7 @@
 // quern: the command line program. One file per subcommand; this one only chooses among them.
 #include <cstdio>
 
+#include "gguf/exceptions.h"
 #include "tools/commands.h"
 
 namespace quern::tools {
@@ -47,7 +48,7 @@ int main(int argc, char** argv) {
     // CLI11 reports by exception; 0 stands for --help and --version.
     return app.exit(error) == 0 ? 0 : 2;
   }
-  if (const Status status = run(); !status) {
+  if (const Status status = catch_exceptions(run); !status) {
     std::fprintf(stderr, "quern: %s\n", status.error().to_string().c_str());
     return exit_code(status.error());
   }

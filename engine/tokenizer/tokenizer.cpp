@@ -7,6 +7,7 @@
 #include "engine/tokenizer/sentence_piece.h"
 #include "engine/tokenizer/special_tokens.h"
 #include "engine/utf8.h"
+#include "gguf/exceptions.h"
 
 namespace quern::engine {
 namespace {
@@ -93,6 +94,10 @@ Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 Tokenizer::~Tokenizer() = default;
 
 Result<Tokenizer> Tokenizer::from_file(const gguf::File& file) {
+  return catch_exceptions([&] { return read(file); });
+}
+
+Result<Tokenizer> Tokenizer::read(const gguf::File& file) {
   QUERN_TRY(Vocabulary vocabulary, Vocabulary::from_file(file));
   auto impl = std::make_unique<Impl>(std::move(vocabulary));
   switch (impl->vocabulary.model()) {

@@ -20,7 +20,7 @@ class Tokenizer {
  public:
   // A file without a tokenizer gives one with size() 0, that encodes everything to nothing: only
   // prompts made of ids are possible then. Errors: those of Vocabulary, "tokenizer-merges",
-  // "tokenizer-regex".
+  // "tokenizer-regex", "out-of-memory".
   static Result<Tokenizer> from_file(const gguf::File& file);
 
   Tokenizer(Tokenizer&&) noexcept;
@@ -60,6 +60,7 @@ class Tokenizer {
 
  private:
   struct Impl;
+  static Result<Tokenizer> read(const gguf::File& file);
   explicit Tokenizer(std::unique_ptr<const Impl> impl);
   std::unique_ptr<const Impl> impl_;
 };

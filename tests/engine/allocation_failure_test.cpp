@@ -1,0 +1,113 @@
+// Memory that runs out: whichever allocation fails, there is one line and no leak. operator new is
+// replaced, calloc and mmap are wrapped by the linker (tests/CMakeLists.txt).
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstdlib>
+#include <new>
+
+#include "engine/memory_plan.h"
+#include "engine/session.h"
+#include "engine/tokenizer/tokenizer.h"
+#include "gguf/exceptions.h"
+
+namespace {
+
+std::atomic<int64_t> until_failure{0};  // allocations; 0: none fails
+std::atomic<int64_t> made{0}, live{0};  // live: of operator new
+
+bool fails() {
+  made.fetch_add(1, std::memory_order_relaxed);
+  return until_failure.load(std::memory_order_relaxed) > 0 &&
+         until_failure.fetch_sub(1, std::memory_order_relaxed) == 1;
+}
+
+}  // namespace
+
+// Not inline: g++ takes an inlined pair for malloc with delete.
+[[gnu::noinline]] void* operator new(size_t size) {
+  void* memory = fails() ? nullptr : std::malloc(size > 0 ? size : 1);
+  if (!memory) throw std::bad_alloc();
+  live.fetch_add(1, std::memory_order_relaxed);
+  return memory;
+}
+[[gnu::noinline]] void operator delete(void* memory) noexcept {
+  if (memory) live.fetch_sub(1, std::memory_order_relaxed);
+  std::free(memory);
+}
+void operator delete(void* memory, size_t) noexcept { operator delete(memory); }
+
+extern "C" {
+void* __real_calloc(size_t count, size_t size);
+void* __wrap_calloc(size_t count, size_t size) {
+  return fails() ? nullptr : __real_calloc(count, size);
+}
+void* __real_mmap(void* address, size_t size, int protection, int flags, int fd, off_t offset);
+void* __wrap_mmap(void* address, size_t size, int protection, int flags, int fd, off_t offset) {
+  if (!fails()) return __real_mmap(address, size, protection, flags, fd, offset);
+  errno = ENOMEM;
+  return MAP_FAILED;
+}
+}
+
+namespace quern::engine {
+namespace {
+
+// Without the chat template: the destructor of the JSON library that it uses allocates.
+// Loads the bundled model, plans, computes a prompt and 8 tokens, and frees everything.
+Status run() {
+  QUERN_TRY(gguf::File file,
+            gguf::File::open(QUERN_SOURCE_DIR "/models/quern-tiny-stories-Q4_K_M.gguf"));
+  QUERN_TRY(const Tokenizer tokenizer, Tokenizer::from_file(file));
+  QUERN_TRY(const Model model, read_model(file));
+  const EngineOptions options{.threads = 2, .context = 64, .batch_rows = 8};
+  QUERN_CHECK(catch_exceptions([&]() -> Status {
+    static_cast<void>(plan_memory(file, model, options));
+    return {};
+  }));
+  QUERN_TRY(const auto engine, Engine::load(std::move(file), options));
+  Session session(*engine, Sampler(), engine->vocabulary());
+  const CancelToken never{false};
+  QUERN_CHECK(session.prefill(std::vector<int32_t>{1, 2, 3}, never));
+  for (int i = 0; i < 8; ++i) QUERN_CHECK(session.decode(never));
+  return {};
+}
+
+// The same, with the nth allocation failing; 0: none.
+Status run_failing(int64_t nth) {
+  until_failure = nth;
+  Status status = catch_exceptions(run);
+  until_failure = 0;
+  return status;
+}
+
+TEST(AllocationFailure, isOneLineAndNoLeakWhereverItHappens) {
+  ASSERT_TRUE(run_failing(0));  // what is made once and kept
+  const int64_t before = made;
+  ASSERT_TRUE(run_failing(0));
+  const int64_t all = made - before;
+  ASSERT_GT(all, 1000);
+
+  constexpr int64_t kFirst = 500, kSampled = 500;
+  int refused = 0;
+  for (int64_t i = 1; i <= kFirst + kSampled; ++i) {
+    const int64_t nth = i <= kFirst ? i : kFirst + (i - kFirst) * (all - kFirst) / kSampled;
+    const int64_t live_before = live;
+    {
+      const Status status = run_failing(nth);
+      refused += !status;
+      if (!status) {
+        EXPECT_THAT(status.error().to_string(), testing::Not(testing::HasSubstr("\n"))) << nth;
+        EXPECT_EQ(status.error().kind, ErrorKind::kFailure) << status.error().to_string();
+      }
+    }
+    ASSERT_EQ(live, live_before) << "after the failure of allocation " << nth;
+  }
+  EXPECT_GT(refused, (kFirst + kSampled) / 2);
+}
+
+}  // namespace
+}  // namespace quern::engine
