@@ -8,8 +8,8 @@
 namespace quern::engine {
 namespace {
 
-// The share of the machine's peaks that the kernels reach.
-constexpr double kDecodeShare = 0.75, kPrefillShare = 0.35, kAttentionShare = 0.25;
+// The share of the machine's peaks that attention reaches, while decoding and in a prompt.
+constexpr double kCacheShare = 0.5, kAttentionShare = 0.25;
 
 }  // namespace
 
@@ -40,14 +40,14 @@ TokenWork token_work(const Model& model, kernels::CacheType cache) {
   return work;
 }
 
-Speed predict_speed(const TokenWork& work, const kernels::MachineProfile& profile,
-                    uint32_t positions) {
+Speed predict_speed(const TokenWork& work, const MachineSpeeds& machine, uint32_t positions) {
   const double n = positions;
-  const double bytes = work.weight_bytes + work.cache_bytes * n;
-  const double prefill_seconds =
-      work.matmul_operations / (kPrefillShare * profile.int8_peak) +
-      work.attention_operations * n / 2 / (kAttentionShare * profile.fp32_peak);
-  return {kDecodeShare * profile.read_bandwidth_all / bytes, 1 / prefill_seconds};
+  const double decode = work.weight_bytes / machine.rates.decode_bytes +
+                        work.cache_bytes * n / (kCacheShare * machine.peaks.read_bandwidth_all);
+  const double prefill =
+      work.matmul_operations / machine.rates.prefill_operations +
+      work.attention_operations * n / 2 / (kAttentionShare * machine.peaks.fp32_peak);
+  return {1 / decode, 1 / prefill};
 }
 
 }  // namespace quern::engine

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "engine/memory_plan.h"
+#include "kernels/kernel_probe.h"
 #include "kernels/probe.h"
 
 namespace quern::engine {
@@ -18,14 +19,19 @@ struct TokenWork {
 };
 TokenWork token_work(const Model& model, kernels::CacheType cache);
 
+// What a machine can do: its peaks, and what the matrix kernels make of them.
+struct MachineSpeeds {
+  kernels::MachineProfile peaks;
+  kernels::KernelRates rates;
+};
+
 // Tokens per second. Measured speeds lie within `kSpeedInterval` of them on an idle machine.
 struct Speed {
   double decode, prefill;
 };
-inline constexpr double kSpeedInterval = 0.15;
+inline constexpr double kSpeedInterval = 0.25;
 
 // `positions`: tokens already in the context while decoding, and the length of the prompt.
-Speed predict_speed(const TokenWork& work, const kernels::MachineProfile& profile,
-                    uint32_t positions);
+Speed predict_speed(const TokenWork& work, const MachineSpeeds& machine, uint32_t positions);
 
 }  // namespace quern::engine

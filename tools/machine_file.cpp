@@ -25,13 +25,16 @@ tl::unexpected<Error> malformed(const std::string& path, const std::string& what
 
 struct Figure {
   const char* name;
-  double kernels::MachineProfile::*member;
+  double* value;
 };
-constexpr std::array kFigures = {
-    Figure{"read_bandwidth_one", &kernels::MachineProfile::read_bandwidth_one},
-    Figure{"read_bandwidth_all", &kernels::MachineProfile::read_bandwidth_all},
-    Figure{"int8_peak", &kernels::MachineProfile::int8_peak},
-    Figure{"fp32_peak", &kernels::MachineProfile::fp32_peak}};
+std::array<Figure, 6> figures(engine::MachineSpeeds& speeds) {
+  return {Figure{"read_bandwidth_one", &speeds.peaks.read_bandwidth_one},
+          Figure{"read_bandwidth_all", &speeds.peaks.read_bandwidth_all},
+          Figure{"int8_peak", &speeds.peaks.int8_peak},
+          Figure{"fp32_peak", &speeds.peaks.fp32_peak},
+          Figure{"decode_bytes", &speeds.rates.decode_bytes},
+          Figure{"prefill_operations", &speeds.rates.prefill_operations}};
+}
 
 // Where profiles of this machine are kept; empty if there is no such place.
 std::filesystem::path cache_folder() {
@@ -56,25 +59,26 @@ Result<Machine> read_machine(const std::string& path) {
     return value.is_number() ? value.get<double>() : -1;
   };
   Machine machine;
-  for (const Figure& figure : kFigures) {
+  for (const Figure& figure : figures(machine.speeds)) {
     const double value = number(figure.name);
     if (!(value > 0)) return malformed(path, fmt::format("{} must be positive", figure.name));
-    machine.profile.*figure.member = value;
+    *figure.value = value;
   }
   const double threads = number("threads"), memory = number("memory");
   if (!(threads >= 1 && threads <= 1024)) return malformed(path, "threads must be 1 to 1024");
   if (!(memory >= 0 && memory <= 0x1p60)) return malformed(path, "memory must be a size in bytes");
   const json cpu = object.value("cpu", json());
-  machine.profile.cpu = cpu.is_string() ? cpu.get<std::string>() : "";
-  machine.profile.threads = static_cast<size_t>(threads);
+  machine.speeds.peaks.cpu = cpu.is_string() ? cpu.get<std::string>() : "";
+  machine.speeds.peaks.threads = static_cast<size_t>(threads);
   machine.memory = static_cast<uint64_t>(memory);
   return machine;
 }
 
-Status write_machine(const std::string& path, const Machine& machine) {
-  nlohmann::ordered_json object = {
-      {kVersionKey, 1}, {"cpu", machine.profile.cpu}, {"threads", machine.profile.threads}};
-  for (const Figure& figure : kFigures) object[figure.name] = machine.profile.*figure.member;
+Status write_machine(const std::string& path, Machine machine) {
+  nlohmann::ordered_json object = {{kVersionKey, 1},
+                                   {"cpu", machine.speeds.peaks.cpu},
+                                   {"threads", machine.speeds.peaks.threads}};
+  for (const Figure& figure : figures(machine.speeds)) object[figure.name] = *figure.value;
   object["memory"] = machine.memory;
   const std::string text = object.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
   QUERN_TRY(gguf::ReplacedFile file, gguf::ReplacedFile::create(path));
@@ -82,21 +86,23 @@ Status write_machine(const std::string& path, const Machine& machine) {
   return file.commit();
 }
 
-kernels::MachineProfile this_machine(size_t threads) {
+Result<engine::MachineSpeeds> this_machine(size_t threads) {
   if (threads == 0) threads = kernels::usable_processors().size();
   const std::filesystem::path folder = cache_folder();
   const std::string path = (folder / fmt::format("machine-{}.json", threads)).string();
   if (const auto stored = read_machine(path)) {
-    const kernels::MachineProfile& profile = stored->profile;
-    if (profile.threads == threads && profile.cpu == kernels::cpu_name()) return profile;
+    const kernels::MachineProfile& peaks = stored->speeds.peaks;
+    if (peaks.threads == threads && peaks.cpu == kernels::cpu_name()) return stored->speeds;
   }
-  std::fputs("quern: measuring this machine, once, for two seconds\n", stderr);
-  Machine machine{kernels::probe(threads), 0};
+  std::fputs("quern: measuring this machine, once, for a few seconds\n", stderr);
+  Machine machine;
+  QUERN_TRY(machine.speeds.rates, kernels::probe_kernels(threads));
+  machine.speeds.peaks = kernels::probe(threads);
   std::error_code error;
   if (!folder.empty()) std::filesystem::create_directories(folder, error);
   // Without the file it is measured again the next time.
   if (!folder.empty() && !error) static_cast<void>(write_machine(path, machine));
-  return machine.profile;
+  return machine.speeds;
 }
 
 }  // namespace quern::tools

@@ -22,7 +22,7 @@ struct PlanOptions {
 
 // The machine to plan for, and the memory that it has to spare.
 struct Target {
-  std::optional<kernels::MachineProfile> machine;
+  std::optional<engine::MachineSpeeds> machine;
   std::optional<MemoryBudget> budget;
 };
 
@@ -30,9 +30,9 @@ Result<Target> choose_target(PlanOptions& options) {
   Target target;
   if (!options.profile.empty()) {
     QUERN_TRY(const Machine machine, read_machine(options.profile));
-    target.machine = machine.profile;
+    target.machine = machine.speeds;
     if (options.request.engine.threads == 0) {
-      options.request.engine.threads = machine.profile.threads;
+      options.request.engine.threads = machine.speeds.peaks.threads;
     }
     if (options.ram == 0 && machine.memory > 0) {
       target.budget = MemoryBudget{machine.memory, "said by the profile"};
@@ -41,7 +41,9 @@ Result<Target> choose_target(PlanOptions& options) {
     return target;
   }
   target.budget = memory_budget(options.ram);
-  if (!options.no_speed) target.machine = this_machine(options.request.engine.threads);
+  if (!options.no_speed) {
+    QUERN_TRY(target.machine, this_machine(options.request.engine.threads));
+  }
   return target;
 }
 

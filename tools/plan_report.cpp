@@ -64,7 +64,7 @@ std::string speed_text(const engine::Speed& speed) {
 std::vector<PlanRow> rows_of(const engine::Model& model, const engine::MemoryPlan& plan,
                              const std::vector<engine::Alternative>& alternatives,
                              const std::optional<MemoryBudget>& budget,
-                             const std::optional<kernels::MachineProfile>& machine) {
+                             const std::optional<engine::MachineSpeeds>& machine) {
   std::vector<PlanRow> rows;
   for (const engine::Alternative& other : alternatives) {
     PlanRow row{other.name, other.peak, fits(other.peak, budget), {}};
@@ -113,7 +113,7 @@ Json heap_json(const engine::HeapPlan& heap) {
 
 PlanReport make_report(const gguf::File& file, const engine::Model& model, const engine::Fit& fit,
                        const std::optional<MemoryBudget>& budget,
-                       const std::optional<kernels::MachineProfile>& machine) {
+                       const std::optional<engine::MachineSpeeds>& machine) {
   PlanReport report;
   report.model = escape(file.text("general.name", file.path()), 256);
   report.plan = fit.plan;

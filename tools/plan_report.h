@@ -30,7 +30,7 @@ struct PlanReport {
 
 PlanReport make_report(const gguf::File& file, const engine::Model& model, const engine::Fit& fit,
                        const std::optional<MemoryBudget>& budget,
-                       const std::optional<kernels::MachineProfile>& machine);
+                       const std::optional<engine::MachineSpeeds>& machine);
 
 std::string plan_text(const PlanReport& report);
 std::string plan_json(const PlanReport& report);

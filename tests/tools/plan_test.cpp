@@ -23,7 +23,7 @@ const std::string kModel = QUERN_SOURCE_DIR "/models/quern-tiny-stories-Q4_K_M.g
 
 // A machine that was never measured: 100 GB/s, 10 TOPS.
 std::string profile(const test::TemporaryFolder& folder, uint64_t memory) {
-  const tools::Machine machine{{"made up", 4, 5e10, 1e11, 1e13, 1e12}, memory};
+  const tools::Machine machine{{{"made up", 4, 5e10, 1e11, 1e13, 1e12}, {8e10, 5e12}}, memory};
   EXPECT_TRUE(write_machine(folder.file("machine.json"), machine));
   return folder.file("machine.json");
 }
@@ -91,6 +91,21 @@ TEST(Plan, neverChangesWhatWasAskedFor) {
   EXPECT_EQ(report["cache"], "f16");
   EXPECT_EQ(report["context"], 512);
   EXPECT_TRUE(report["changes"].empty());
+}
+
+TEST(Plan, measuresThisMachineOnce) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "too slow under sanitizers";
+#endif
+  const test::TemporaryFolder folder;
+  ASSERT_EQ(::setenv("XDG_CACHE_HOME", folder.file("cache").c_str(), 1), 0);
+  const auto first = run_program({"plan", kModel, "--threads", "1"});
+  const auto second = run_program({"plan", kModel, "--threads", "1"});
+  ::unsetenv("XDG_CACHE_HOME");
+  EXPECT_THAT(first.err, HasSubstr("measuring"));
+  EXPECT_EQ(second.err, "");
+  EXPECT_THAT(second.out, HasSubstr("empty context  decode"));
+  EXPECT_TRUE(tools::read_machine(folder.file("cache/quern/machine-1.json")));
 }
 
 TEST(Plan, ranksCommonShapes) {
