@@ -16,7 +16,8 @@ class Session {
   Session(Engine& engine, Sampler sampler, uint32_t real_tokens);
 
   // Appends tokens and computes them, chunk by chunk. When it is cancelled, or the context is too
-  // small, the tokens that were not computed are dropped again. Errors: those of Engine::step.
+  // small, the tokens that were not computed are dropped again. Errors: those of Engine::step,
+  // "file-changed", "out-of-memory".
   Status prefill(std::span<const int32_t> tokens, const CancelToken& cancel);
 
   // Draws the next token and appends it; it is computed when the one after it is needed. There must
