@@ -71,11 +71,14 @@ Status rank_shapes(const PlanOptions& options, const Target& target) {
 
 Status plan(PlanOptions options) {
   if (options.no_mmap) options.request.access = gguf::OpenOptions::Access::kRead;
-  QUERN_TRY(const Target target, choose_target(options));
-  if (options.what_fits) return rank_shapes(options, target);
+  if (options.what_fits) {
+    QUERN_TRY(const Target target, choose_target(options));
+    return rank_shapes(options, target);
+  }
   if (options.model.empty()) return bad_input("plan-model", "plan needs a MODEL, or --what-fits");
   QUERN_TRY(const gguf::File file, gguf::File::open(options.model));
   QUERN_TRY(const engine::Model model, engine::read_model(file));
+  QUERN_TRY(const Target target, choose_target(options));  // last: it may take seconds
   options.request.budget = target.budget;
   auto fit = plan_within_budget(file, model, options.request);
   if (!fit) {  // a plan that does not fit is an answer, too
