@@ -1,5 +1,6 @@
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -39,6 +40,12 @@ Range* find(uintptr_t address) {
   return nullptr;
 }
 
+// The system call itself: what a C library or a sanitizer adds to mmap has no place in a handler.
+bool map_zeros(uintptr_t address, size_t size) {
+  return ::syscall(SYS_mmap, address, size, PROT_READ,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != -1;
+}
+
 // Runs on the thread that read. Only atomics and system calls: it may have interrupted anything.
 void on_fault(int, siginfo_t* info, void*) {
   const int saved_errno = errno;
@@ -48,10 +55,7 @@ void on_fault(int, siginfo_t* info, void*) {
   // and one fault is quicker than one for each page.
   const uintptr_t page = address / page_bytes * page_bytes;
   if (range) range->faulted.store(true, std::memory_order_release);
-  if (!range ||
-      ::mmap(reinterpret_cast<void*>(page), range->end.load(std::memory_order_relaxed) - page,
-             PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
-             0) == MAP_FAILED) {
+  if (!range || !map_zeros(page, range->end.load(std::memory_order_relaxed) - page)) {
     // Not ours: the read is tried again and meets whoever handled faults before.
     ::sigaction(SIGBUS, &previous, nullptr);
   }
