@@ -7,6 +7,7 @@
 #include <optional>
 #include <thread>
 
+#include "gguf/exceptions.h"
 #include "gguf/validate.h"
 
 namespace quern::engine {
@@ -39,7 +40,7 @@ struct Gathered {
 
 // Looks at all weights, tensors spread over threads; the first corrupt one in file order is
 // reported. `progress` is called on this thread.
-Status check_weights(const Model& model, size_t threads,
+Status check_weights(const gguf::File& file, const Model& model, size_t threads,
                      const std::function<void(double)>& progress) {
   std::vector<std::optional<uint64_t>> corrupt(model.weights.size());
   std::atomic<size_t> next{0};
@@ -47,6 +48,7 @@ Status check_weights(const Model& model, size_t threads,
     for (size_t i = next++; i < corrupt.size(); i = next++) {
       if (report) report(static_cast<double>(i) / static_cast<double>(corrupt.size()));
       corrupt[i] = gguf::find_corrupt_block(model.weights[i]);
+      file.release(model.weights[i].bytes);  // what is used is read again, what is packed once only
     }
   };
   {
@@ -96,16 +98,22 @@ Engine::Engine(gguf::File file, Model model, const EngineOptions& options)
       backend_(kernels::make_cpu_backend(options_.threads)) {}
 
 Result<std::unique_ptr<Engine>> Engine::load(gguf::File file, const EngineOptions& options) {
+  return catch_exceptions([&] { return load_checked(std::move(file), options); });
+}
+
+Result<std::unique_ptr<Engine>> Engine::load_checked(gguf::File file,
+                                                     const EngineOptions& options) {
   QUERN_TRY(Model model, read_model(file));
   if (options.check_weights) {
     const size_t threads = resolve(options, model.config).threads;
-    if (Status status = check_weights(model, threads, options.progress); !status) {
+    if (Status status = check_weights(file, model, threads, options.progress); !status) {
       status.error().path = file.path();
       return tl::unexpected(std::move(status.error()));
     }
   }
   std::unique_ptr<Engine> engine(new Engine(std::move(file), std::move(model), options));
   QUERN_CHECK(engine->allocate());
+  QUERN_CHECK(engine->file_.check_unchanged());
   return engine;
 }
 
@@ -121,12 +129,18 @@ Status Engine::allocate() {
   QUERN_TRY(std::unique_ptr<kernels::Cache> cache,
             backend_->make_cache(model_.program, options_.cache, blocks));
   pool_ = std::make_unique<BlockPool>(std::move(cache), blocks);
-  QUERN_TRY(executable_,
-            backend_->compile(model_.program, model_.weights, pool_->cache(), max_batch(options_)));
+  const auto packed = [this](kernels::WeightId id) { file_.release(model_.weights[id].bytes); };
+  QUERN_TRY(executable_, backend_->compile(model_.program, model_.weights, pool_->cache(),
+                                           max_batch(options_), options_.weights, packed));
   return {};
 }
 
 Result<std::span<const float>> Engine::step(std::span<const Row> rows, const CancelToken& cancel) {
+  return catch_exceptions([&] { return compute(rows, cancel); });
+}
+
+Result<std::span<const float>> Engine::compute(std::span<const Row> rows,
+                                               const CancelToken& cancel) {
   assert(!rows.empty() && rows.size() <= options_.batch_rows);
   Gathered gathered(rows);
   assert(gathered.logit_rows.size() <= options_.logit_rows);
@@ -153,6 +167,7 @@ Result<std::span<const float>> Engine::step(std::span<const Row> rows, const Can
                               .block_tables = gathered.block_tables,
                               .logit_rows = gathered.logit_rows},
                              cancel));
+  QUERN_CHECK(file_.check_unchanged());
   for (const auto& [sequence, count] : gathered.growth) sequence->advance(count);
   return logits;
 }

@@ -28,6 +28,8 @@ struct EngineOptions {
   uint32_t batch_rows = 512;  // rows computed in one step
   uint32_t logit_rows = 1;    // rows of a step that can return logits
   uint32_t sequences = 1;     // full-length sequences that the cache has room for
+  // Packed weights are faster; mapped ones can be dropped when memory is short, and read again.
+  kernels::WeightHome weights = kernels::WeightHome::kPacked;
   bool check_weights = true;  // look for NaN and infinite scales; reads the whole file once
   std::function<void(double)> progress = {};  // told how far check_weights is, 0 to 1
 };
@@ -49,7 +51,7 @@ struct Row {
 class Engine {
  public:
   // Takes the file; it stays mapped as long as the engine lives. Errors: those of read_model,
-  // "weights-corrupt", "context-range", "out-of-memory".
+  // "weights-corrupt", "context-range", "out-of-memory", "threads", "file-changed".
   static Result<std::unique_ptr<Engine>> load(gguf::File file, const EngineOptions& options);
 
   const gguf::File& file() const { return file_; }
@@ -63,12 +65,15 @@ class Engine {
   // Computes all rows (at most batch_rows; rows of a sequence in order, next to each other) and
   // appends them to their sequences. Returns logits [rows that want them][vocabulary], valid until
   // the next step. On an error no sequence has grown. Errors: "token-range", "context-full",
-  // "cache-full", "cancelled".
+  // "cache-full", "cancelled", "file-changed", "out-of-memory".
   Result<std::span<const float>> step(std::span<const Row> rows, const CancelToken& cancel);
 
  private:
   Engine(gguf::File file, Model model, const EngineOptions& options);
+  static Result<std::unique_ptr<Engine>> load_checked(gguf::File file,
+                                                      const EngineOptions& options);
   Status allocate();
+  Result<std::span<const float>> compute(std::span<const Row> rows, const CancelToken& cancel);
 
   gguf::File file_;
   Model model_;

@@ -19,6 +19,7 @@ constexpr uint64_t kProcessBytes = 6 << 20;
 constexpr uint64_t kPromptBytes = 1 << 20;
 constexpr uint64_t kPromptBytesPerToken = 48;
 constexpr uint64_t kBytesPerPageTableEntry = 8, kPageBytes = 4096;
+constexpr uint64_t kHugePageBytes = 2 << 20;
 constexpr uint64_t kSlackDivisor = 128;  // 0.8 %
 
 double bytes_per_value(kernels::CacheType type) {
@@ -92,6 +93,23 @@ uint64_t session_bytes(const EngineOptions& options, const Config& config) {
   return options.sequences * each + options.batch_rows * 2 * (sizeof(Row) + 4 * sizeof(uint32_t));
 }
 
+// Weights that are packed: bytes in the file, and in memory. Huge pages are taken whole.
+struct PackedBytes {
+  uint64_t from = 0, to = 0;
+};
+
+PackedBytes packed_bytes(const Model& model, const EngineOptions& options) {
+  PackedBytes packed;
+  if (options.weights == kernels::WeightHome::kMapped) return packed;
+  for (kernels::WeightId id = 0; id < model.program.weights.size(); ++id) {
+    const uint64_t bytes = kernels::cpu_packed_bytes(model.program, id);
+    packed.to += bytes;
+    if (bytes > 0) packed.from += model.program.weights[id].bytes();
+  }
+  packed.to = (packed.to + kHugePageBytes - 1) / kHugePageBytes * kHugePageBytes;
+  return packed;
+}
+
 HeapPlan plan_host(const gguf::File& file, const Model& model, const MemoryPlan& plan) {
   const EngineOptions& options = plan.options;
   const uint64_t blocks = sequence_blocks(options);
@@ -102,7 +120,10 @@ HeapPlan plan_host(const gguf::File& file, const Model& model, const MemoryPlan&
                        bool transient = false) {
     host.terms.push_back({name, backing, bytes, transient});
   };
-  add("weights", file.size_bytes(), copied ? Backing::kAnonymous : Backing::kFile);
+  const PackedBytes packed = packed_bytes(model, options);
+  add("weights", file.size_bytes() - (copied ? 0 : packed.from),
+      copied ? Backing::kAnonymous : Backing::kFile);
+  if (packed.to > 0) add("packed weights", packed.to);
   add("key/value cache", plan.cache_bytes());
   // The block that a fork copies into, and the pool's two tables.
   add("spare cache block", block + 2 * sizeof(uint32_t) * (blocks + 1));
@@ -159,6 +180,10 @@ uint64_t HeapPlan::bytes(std::string_view term) const {
 uint64_t MemoryPlan::cache_bytes() const {
   return std::accumulate(layers.begin(), layers.end(), uint64_t{0},
                          [](uint64_t sum, const LayerPlan& layer) { return sum + layer.cache; });
+}
+
+uint64_t MemoryPlan::weight_bytes() const {
+  return host().bytes("weights") + host().bytes("packed weights");
 }
 
 MemoryPlan plan_memory(const gguf::File& file, const Model& model, const EngineOptions& options,

@@ -61,7 +61,8 @@ struct MemoryPlan {
   std::vector<CacheTerms> cache_terms;
 
   const HeapPlan& host() const { return heaps[0]; }
-  uint64_t cache_bytes() const;  // of all layers, without the spare block
+  uint64_t cache_bytes() const;   // of all layers, without the spare block
+  uint64_t weight_bytes() const;  // in the file or packed
 };
 
 // Plans `model`, read from `file`, under these options. `access` is how the file will be opened for

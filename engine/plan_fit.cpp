@@ -127,7 +127,7 @@ std::vector<Alternative> other_caches(const gguf::File& file, const Model& model
 
 std::vector<Alternative> other_quantizations(const gguf::File& file, const Model& model,
                                              const MemoryPlan& plan) {
-  const uint64_t present = plan.host().bytes("weights");
+  const uint64_t present = plan.weight_bytes();
   uint64_t tensors = 0;
   for (const gguf::TensorView& tensor : file.tensors()) tensors += tensor.bytes.size();
   std::vector<Alternative> all;

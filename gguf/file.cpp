@@ -215,6 +215,10 @@ Status File::check_unchanged() const {
   return {};
 }
 
+void File::release(std::span<const std::byte> bytes) const {
+  for (const Part& part : impl_->parts) part.contents.release(bytes);
+}
+
 std::vector<File::PartView> File::parts() const {
   std::vector<PartView> views;
   for (const Part& part : impl_->parts) views.push_back({part.path, part.contents.bytes()});

@@ -146,6 +146,9 @@ class File {
   // checked. Costs a system call per part; ask after every use of tensor bytes. Error:
   // "file-changed".
   Status check_unchanged() const;
+  // Says that these bytes of a tensor are not needed soon: a mapped file gives its pages back to
+  // the system, which keeps what it can. They read the same afterwards.
+  void release(std::span<const std::byte> bytes) const;
 
   const std::string& path() const;  // of the first part
   uint32_t version() const;

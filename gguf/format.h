@@ -26,7 +26,7 @@ struct FormatInfo {
   uint32_t block_bytes;   // B: bytes per block
   uint32_t scale_group;   // values sharing one scale: 16, 32, or 0 for plain floats
 
-  bool is_float() const { return scale_group == 0; }
+  constexpr bool is_float() const { return scale_group == 0; }
   double bits_per_value() const { return 8.0 * block_bytes / block_values; }
   // Bytes of one row of `values` values; `values` must be a multiple of block_values.
   uint64_t row_bytes(uint64_t values) const { return values / block_values * block_bytes; }

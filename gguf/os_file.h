@@ -32,6 +32,9 @@ class Contents {
   // Whether the bytes are still those of the file that was opened. A file may be written to or
   // truncated while it is mapped: what is gone reads as zeros. Error: "file-changed".
   Status check_unchanged() const;
+  // Gives the pages of a mapped file that lie within `bytes` back to the system; they are read anew
+  // when they are needed. Does nothing for other contents, or for bytes that are not in the file.
+  void release(std::span<const std::byte> bytes) const;
 
  private:
   struct Mapping;

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdint>
 #include <cstring>
 #include <filesystem>
 #include <optional>
@@ -152,6 +153,18 @@ Status Contents::check_unchanged() const {
   if (same) return {};
   return fail(ErrorKind::kFailure, "file-changed",
               "the file was changed or truncated while it was in use; load it again");
+}
+
+void Contents::release(std::span<const std::byte> bytes) const {
+  if (!mapping_ || !mapping_->guard) return;
+  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto file_begin = reinterpret_cast<uintptr_t>(mapping_->address);
+  const auto begin = reinterpret_cast<uintptr_t>(bytes.data());
+  if (begin < file_begin || begin + bytes.size() > file_begin + mapping_->size) return;
+  const uintptr_t first = (begin + page - 1) / page * page;
+  const uintptr_t last = (begin + bytes.size()) / page * page;
+  // A hint: errors (locked pages) do not matter.
+  if (first < last) ::madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
 }
 
 Result<ReplacedFile> ReplacedFile::create(const std::string& target) {

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string_view>
@@ -46,6 +47,10 @@ class Cache {
   virtual void copy_block(uint32_t from, uint32_t to) = 0;
 };
 
+// Where a weight is while the engine lives. kMapped: the caller's bytes are read in place. kPacked:
+// the backend makes its own copy, in the layout that its kernels read fastest.
+enum class WeightHome { kMapped, kPacked };
+
 // A program bound to weights, a cache and workspace; made once and run for every batch.
 class Executable {
  public:
@@ -69,9 +74,12 @@ class Backend {
   virtual Result<std::unique_ptr<Cache>> make_cache(const Program& program, CacheType type,
                                                     uint32_t blocks) = 0;
   // `weights` are bound to program.weights by index; they, and `cache`, must outlive the result.
-  virtual Result<std::unique_ptr<Executable>> compile(const Program& program,
-                                                      std::span<const gguf::TensorView> weights,
-                                                      Cache& cache, const MaxBatch& max) = 0;
+  // `home` holds for all weights that can be packed; packed(weight) is called after each one: its
+  // mapped bytes are read no more, except by row. Errors: "out-of-memory".
+  virtual Result<std::unique_ptr<Executable>> compile(
+      const Program& program, std::span<const gguf::TensorView> weights, Cache& cache,
+      const MaxBatch& max, WeightHome home = WeightHome::kMapped,
+      const std::function<void(WeightId)>& packed = {}) = 0;
 };
 
 // The CPU backend; `threads` 0 means all processors.

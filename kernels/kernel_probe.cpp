@@ -64,9 +64,10 @@ Result<KernelRates> measure(size_t threads) {
   }
   const std::unique_ptr<Backend> backend = make_cpu_backend(threads);
   QUERN_TRY(const std::unique_ptr<Cache> cache, backend->make_cache(program, CacheType::kF16, 1));
-  QUERN_TRY(const std::unique_ptr<Executable> executable,
-            backend->compile(program, weights, *cache,
-                             {.rows = kRows, .logit_rows = 1, .positions = kRows}));
+  QUERN_TRY(
+      const std::unique_ptr<Executable> executable,
+      backend->compile(program, weights, *cache,
+                       {.rows = kRows, .logit_rows = 1, .positions = kRows}, WeightHome::kPacked));
   QUERN_TRY(const double decode, median_seconds(*executable, 1, 15));
   QUERN_TRY(const double prefill, median_seconds(*executable, kRows, 3));
   const double operations = 2.0 * kIn * kOut * kMatrices * kRows;

@@ -56,14 +56,15 @@ double RunInt8Chains(size_t rounds, std::index_sequence<kChain...>) {
   // then share products between chains.
   constexpr size_t kCodes = HWY_TARGET == HWY_AVX3_DL ? 2 : kChains;
   alignas(64) uint32_t weights[kPanelRows] = {};
-  DotCodes codes = {};
+  alignas(64) std::byte codes[4 * kChains] = {};
   touch(codes);
   const DI d;
   VI sums[] = {hn::Set(d, static_cast<int32_t>(kChain))...};
   for (size_t round = 0; round < rounds; ++round) {
     touch(weights);
     const V32 w = hn::Load(D32(), weights);
-    ((sums[kChain] = DotAccumulate(sums[kChain], w, codes, kChain % kCodes)), ...);
+    ((sums[kChain] = DotQuads<false>(sums[kChain], w, Broadcast(codes + 4 * (kChain % kCodes)))),
+     ...);
   }
   ((hn::Store(hn::BitCast(D32(), sums[kChain]), D32(), weights), touch(weights)), ...);
   return 8.0 * static_cast<double>(hn::Lanes(d) * kChains * rounds);  // 4 multiply-adds per lane

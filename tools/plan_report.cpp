@@ -29,7 +29,7 @@ std::string bar(const engine::MemoryPlan& plan, const std::optional<MemoryBudget
     const double end = std::round(kWidth * static_cast<double>(sum) / static_cast<double>(whole));
     text.resize(std::max(text.size(), static_cast<size_t>(end)), c);
   };
-  const uint64_t weights = host.bytes("weights"), cache = plan.cache_bytes();
+  const uint64_t weights = plan.weight_bytes(), cache = plan.cache_bytes();
   part('#', weights);
   part('=', cache);
   part('+', host.peak() - weights - cache);
@@ -71,7 +71,7 @@ std::vector<PlanRow> rows_of(const engine::Model& model, const engine::MemoryPla
     if (machine) {
       engine::TokenWork work = token_work(model, other.options.cache);
       work.weight_bytes *=
-          static_cast<double>(other.weights) / static_cast<double>(plan.host().bytes("weights"));
+          static_cast<double>(other.weights) / static_cast<double>(plan.weight_bytes());
       row.speed = predict_speed(work, *machine, other.options.context / 2);
     }
     rows.push_back(std::move(row));

@@ -17,8 +17,12 @@ namespace quern::kernels::cpu::HWY_NAMESPACE {
 
 #if HWY_TARGET == HWY_SCALAR
 
-void QuantizeRow(const float* x, size_t values, const QuantizedRow& out) {
-  reference::quantize_row(x, values, out);
+HWY_INLINE float QuantizeGroup(const float* x, int8_t* codes, int16_t* sums) {
+  float scale;
+  int32_t wide[2];
+  reference::quantize_row(x, kActivationGroup, {codes, &scale, wide});
+  for (size_t half = 0; half < 2; ++half) sums[half] = static_cast<int16_t>(wide[half]);
+  return scale;
 }
 
 #else
@@ -63,33 +67,58 @@ HWY_INLINE int32_t QuantizeHalf(const float* x, float scale, int8_t* codes) {
   return hn::GetLane(hn::SumOfLanes(di, sum));
 }
 
-void QuantizeRow(const float* x, size_t values, const QuantizedRow& out) {
-  assert(values % kActivationGroup == 0);
-  for (size_t k = 0; k < values; k += kActivationGroup) {
-    const float scale = GroupScale(LargestMagnitude(x + k));
-    out.scales[k / kActivationGroup] = scale;
-    int32_t* sums = out.sums + k / kSumGroup;
+// 32 values; returns their scale.
+HWY_INLINE float QuantizeGroup(const float* x, int8_t* codes, int16_t* sums) {
+  const float scale = GroupScale(LargestMagnitude(x));
+  for (size_t half = 0; half < 2; ++half, x += kSumGroup, codes += kSumGroup) {
     if (scale > 0) {
-      sums[0] = QuantizeHalf(x + k, scale, out.codes + k);
-      sums[1] = QuantizeHalf(x + k + kSumGroup, scale, out.codes + k + kSumGroup);
+      sums[half] = static_cast<int16_t>(QuantizeHalf(x, scale, codes));
     } else {  // zero or NaN
-      std::fill(out.codes + k, out.codes + k + kActivationGroup, int8_t{0});
-      sums[0] = sums[1] = 0;
+      std::fill_n(codes, kSumGroup, int8_t{0});
+      sums[half] = 0;
+    }
+  }
+  return scale;
+}
+
+#endif
+
+template <typename T>
+HWY_INLINE void Put(const T& value, std::byte* at) {
+  std::memcpy(at, &value, sizeof value);
+}
+
+void QuantizeBlock(const float* x, size_t tokens, size_t values, std::byte* out) {
+  using Group = ActivationGroup;
+  assert(values % kActivationGroup == 0 && tokens <= kTokenBlock);
+  for (size_t k = 0; k < values; k += kActivationGroup, out += tokens * Group::kBytesPerToken) {
+    for (size_t t = 0; t < tokens; ++t) {
+      alignas(64) int8_t codes[kActivationGroup];
+      int16_t sums[2];
+      const float scale = QuantizeGroup(x + t * values + k, codes, sums);
+      for (size_t i = 0; i < kActivationGroup; i += 4) {
+        std::memcpy(out + Group::code(tokens, t, i), codes + i, 4);
+      }
+      Put(scale, out + Group::scale(tokens, t));
+      Put(static_cast<float>(sums[0] + sums[1]) * scale, out + Group::scaled_sum(tokens, t));
+      Put(sums, out + Group::sums(tokens, t));
+      for (size_t half = 0; half < 2; ++half) {
+        Put(static_cast<float>(sums[half]) * scale, out + Group::scaled_half(tokens, t, half));
+      }
     }
   }
 }
 
-#endif
 }  // namespace quern::kernels::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace quern::kernels::cpu {
 
-HWY_EXPORT(QuantizeRow);
+HWY_EXPORT(QuantizeBlock);
 
-void quantize_row(const float* x, size_t values, const QuantizedRow& out) {
-  HWY_DYNAMIC_DISPATCH(QuantizeRow)(x, values, out);
+void quantize_block(const float* x, size_t tokens, size_t values, std::byte* out) {
+  HWY_DYNAMIC_DISPATCH(QuantizeBlock)(x, tokens, values, out);
 }
 
 }  // namespace quern::kernels::cpu

@@ -1,6 +1,8 @@
 // Activations as the integer kernels read them: int8 codes with one f32 scale per 32 values.
 #pragma once
 
+#include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 
@@ -8,38 +10,52 @@ namespace quern::kernels::cpu {
 
 inline constexpr size_t kActivationGroup = 32;  // values per scale
 inline constexpr size_t kSumGroup = 16;         // values per stored sum
+inline constexpr size_t kTokenBlock = 8;        // tokens whose activations lie interleaved
 
-// One token's quantized activations: value k is about codes[k] * scales[k / 32].
-// Pointers into a workspace made by QuantizedLayout; nothing is owned.
-struct QuantizedRow {
-  int8_t* codes;  // [values], -127 … 127
-  float* scales;  // [values / 32]
-  int32_t* sums;  // [values / 16], sum of 16 codes each
+// One group of 32 values of n = 1, 2, 4 or 8 tokens, so that a kernel that works on all of them
+// finds everything at fixed distances from one pointer. Bytes, all parts [n]:
+//   codes       int8 [8][n][4]: value k of token t at [k / 4][t][k % 4], -127 … 127
+//   scale       f32: value = code * scale
+//   scaled_sum  f32: f32(sum of the 32 codes) * scale
+//   sums        int16 [n][2]: sums of 16 codes each
+//   scaled_half f32 [n][2]: f32(sum of 16 codes) * scale
+struct ActivationGroup {
+  static constexpr size_t kBytesPerToken = kActivationGroup + 5 * 4;
+
+  static constexpr size_t code(size_t tokens, size_t token, size_t k) {
+    return (k / 4 * tokens + token) * 4 + k % 4;
+  }
+  static constexpr size_t scale(size_t tokens, size_t token) {
+    return tokens * kActivationGroup + token * 4;
+  }
+  static constexpr size_t scaled_sum(size_t tokens, size_t token) {
+    return scale(tokens, token) + tokens * 4;
+  }
+  static constexpr size_t sums(size_t tokens, size_t token) {
+    return scale(tokens, token) + 2 * tokens * 4;
+  }
+  static constexpr size_t scaled_half(size_t tokens, size_t token, size_t half) {
+    return scale(tokens, 0) + 3 * tokens * 4 + (token * 2 + half) * 4;
+  }
 };
 
-// Where the parts of one quantized row lie: bytes from the start of the row, each part at a
-// multiple of 64. `values` must be a multiple of 32.
+// Rows of activations: blocks of kTokenBlock tokens, then of what is left, a power of two at a
+// time; each [values / 32] groups. `values` must be a multiple of 32.
 struct QuantizedLayout {
   size_t values;
 
-  size_t codes_bytes() const { return round64(values); }
-  size_t scales_bytes() const { return round64(values / kActivationGroup * sizeof(float)); }
-  size_t sums_bytes() const { return round64(values / kSumGroup * sizeof(int32_t)); }
-  size_t row_bytes() const { return codes_bytes() + scales_bytes() + sums_bytes(); }
-
-  QuantizedRow row(std::byte* base, size_t index) const {
-    std::byte* start = base + index * row_bytes();
-    return {reinterpret_cast<int8_t*>(start), reinterpret_cast<float*>(start + codes_bytes()),
-            reinterpret_cast<int32_t*>(start + codes_bytes() + scales_bytes())};
+  // Per token; a block of n tokens takes n times as much, the block of token t begins at t times.
+  size_t row_bytes() const { return values / kActivationGroup * ActivationGroup::kBytesPerToken; }
+  // Tokens of the block that begins with token `first` of `tokens`.
+  static size_t block_tokens(size_t first, size_t tokens) {
+    return std::min(kTokenBlock, std::bit_floor(tokens - first));
   }
-
- private:
-  static size_t round64(size_t bytes) { return (bytes + 63) / 64 * 64; }
 };
 
-// Quantizes x[values] (spec: block formats, section 6): per group of 32, scale = max|x| / 127 and
-// code = round to nearest even of x / scale. A scale below the smallest normal float becomes 0;
-// a group with NaN or infinity gets a NaN scale and zero codes, so that the result shows it.
-void quantize_row(const float* x, size_t values, const QuantizedRow& out);
+// Quantizes x[tokens][values], row stride `values` (spec: block formats, section 6): per group of
+// 32, scale = max|x| / 127 and code = round to nearest even of x / scale. A scale below the
+// smallest normal float becomes 0; a group with NaN or infinity gets a NaN scale and zero codes, so
+// that the result shows it. `tokens`: of one block.
+void quantize_block(const float* x, size_t tokens, size_t values, std::byte* out);
 
 }  // namespace quern::kernels::cpu

@@ -260,24 +260,6 @@ size_t attention_partial_bytes(const Heads& heads, const TileLayout& layout, con
   return rows * (heads.keys * sizeof(uint32_t) + partials * sizeof(float));
 }
 
-void compute_turns(Context& context) {
-  const Batch& batch = *context.batch;
-  for (size_t r = 0; r < context.program.ropes.size(); ++r) {
-    const Rope& rope = context.program.ropes[r];
-    const size_t pairs = rope.frequencies.size();
-    float* turns = context.floats(context.workspace.turns[r]);
-    context.pool.run(batch.tokens.size(), [&](size_t row, size_t) {
-      float* cosines = turns + row * 2 * pairs;
-      float* sines = cosines + pairs;
-      for (size_t i = 0; i < pairs; ++i) {
-        const double angle = batch.positions[row] * rope.frequencies[i];
-        cosines[i] = static_cast<float>(std::cos(angle)) * rope.magnitude;
-        sines[i] = static_cast<float>(std::sin(angle)) * rope.magnitude;
-      }
-    });
-  }
-}
-
 void run(const CacheAppend& op, Context& context) {
   const Batch& batch = *context.batch;
   const Heads& heads = context.program.layers[op.layer];

@@ -6,11 +6,12 @@
 #include "kernels/backend.h"
 #include "kernels/cpu/context.h"
 #include "kernels/cpu/matmul.h"
+#include "kernels/cpu/pack_weights.h"
 
 namespace quern::kernels::cpu {
 
 void run(const Embed& op, Context& context) {
-  const gguf::TensorView& table = context.weights[op.table];
+  const gguf::TensorView& table = context.weights[op.table].tensor;
   const size_t width = context.width(op.out), row_bytes = table.row_bytes();
   context.pool.run(context.batch->tokens.size(), [&](size_t row, size_t) {
     const auto token = static_cast<size_t>(context.batch->tokens[row]);
@@ -35,7 +36,6 @@ class CpuExecutable final : public Executable {
                 const MaxBatch& max, ThreadPool& pool)
       : program_(program),
         max_(max),
-        weights_(weights.begin(), weights.end()),
         workspace_(program_, max_, pool.threads()),
         context_{.program = program_,
                  .max = max_,
@@ -43,13 +43,23 @@ class CpuExecutable final : public Executable {
                  .workspace = workspace_,
                  .memory = nullptr,
                  .cache = cache,
-                 .pool = pool} {}
+                 .pool = pool} {
+    for (WeightId id = 0; id < weights.size(); ++id) weights_[id].tensor = weights[id];
+  }
 
+  Status bind(WeightHome home, const std::function<void(WeightId)>& packed) {
+    if (home == WeightHome::kPacked) {
+      QUERN_TRY(packed_, pack_weights(program_, weights_, context_.pool, packed));
+    }
+    return allocate();
+  }
+
+ private:
   Status allocate() {
     QUERN_TRY(memory_, AlignedBuffer::allocate(workspace_.bytes));
     context_.memory = memory_.data();
     for (WeightId id = 0; id < weights_.size(); ++id) {
-      const gguf::TensorView& tensor = weights_[id];
+      const gguf::TensorView& tensor = weights_[id].tensor;
       if (workspace_.vectors[id] == Workspace::kNotVector) continue;
       decode_row(tensor.format, tensor.bytes.data(), context_.floats(workspace_.vectors[id]),
                  tensor.row_values());
@@ -57,6 +67,7 @@ class CpuExecutable final : public Executable {
     return {};
   }
 
+ public:
   Result<std::span<const float>> run(const Batch& batch, const std::atomic<bool>& cancel) override {
     context_.batch = &batch;
     compute_turns(context_);
@@ -73,8 +84,9 @@ class CpuExecutable final : public Executable {
  private:
   const Program program_;
   const MaxBatch max_;
-  const std::vector<gguf::TensorView> weights_;
+  std::vector<Weight> weights_{program_.weights.size()};
   const Workspace workspace_;
+  HugePages packed_;
   AlignedBuffer memory_;
   Context context_;
 };
@@ -99,12 +111,12 @@ class CpuBackend final : public Backend {
     return cache;
   }
 
-  Result<std::unique_ptr<Executable>> compile(const Program& program,
-                                              std::span<const gguf::TensorView> weights,
-                                              Cache& cache, const MaxBatch& max) override {
+  Result<std::unique_ptr<Executable>> compile(
+      const Program& program, std::span<const gguf::TensorView> weights, Cache& cache,
+      const MaxBatch& max, WeightHome home, const std::function<void(WeightId)>& packed) override {
     auto executable = std::make_unique<CpuExecutable>(program, weights,
                                                       static_cast<CpuCache&>(cache), max, pool_);
-    QUERN_CHECK(executable->allocate());
+    QUERN_CHECK(executable->bind(home, packed));
     return executable;
   }
 

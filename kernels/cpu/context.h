@@ -10,10 +10,15 @@
 
 namespace quern::kernels::cpu {
 
+struct Weight {
+  gguf::TensorView tensor;            // as mapped
+  const std::byte* packed = nullptr;  // [experts] packed matrices (packed.h), if it is packed
+};
+
 struct Context {
   const Program& program;
   const MaxBatch& max;
-  std::span<const gguf::TensorView> weights;
+  std::span<const Weight> weights;
   const Workspace& workspace;
   std::byte* memory;  // workspace.bytes
   CpuCache& cache;

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "kernels/cpu/format_kernels.h"
 #include "kernels/cpu/matmul.h"
-#include "kernels/cpu/panel.h"
 #include "kernels/cpu/reference.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -23,7 +23,7 @@ void DecodePanel(const Panel& panel, const gguf::FormatInfo& format, size_t bloc
   for (size_t r = 0; r < blocks; ++r) {
     for (size_t k = 0; k < format.block_values; ++k) {
       const size_t group = k / format.scale_group;
-      const int code = panel.codes[k / 4][r][k % 4] - kPanelBias;
+      const int code = panel.codes[k / 4][r][k % 4] - code_bias(format.format);
       const float product = panel.scale[group][r] * static_cast<float>(code);
       *out++ = with_minimum ? product - panel.min[group][r] : product;
     }
@@ -39,15 +39,16 @@ using DI = hn::RebindToSigned<DF>;
 
 // Value kIndex of four, of every row.
 template <int kIndex>
-HWY_INLINE VF Code(hn::Vec<DI> biased) {
+HWY_INLINE VF Code(hn::Vec<DI> biased, hn::Vec<DI> bias) {
   const DI d;
   const auto byte = hn::And(hn::ShiftRight<8 * kIndex>(biased), hn::Set(d, 0xFF));
-  return hn::ConvertTo(DF(), hn::Sub(byte, hn::Set(d, kPanelBias)));
+  return hn::ConvertTo(DF(), hn::Sub(byte, bias));
 }
 
 void DecodePanel(const Panel& panel, const gguf::FormatInfo& format, size_t blocks, float* out) {
   const DF d;
   const bool with_minimum = has_minimum(format.format);
+  const auto bias = hn::Set(DI(), code_bias(format.format));
   for (size_t k = 0; k < format.block_values; k += 4) {
     const size_t group = k / format.scale_group;
     alignas(64) float four[4][kPanelRows];  // [value][row]
@@ -55,8 +56,8 @@ void DecodePanel(const Panel& panel, const gguf::FormatInfo& format, size_t bloc
       const auto codes =
           hn::Load(DI(), reinterpret_cast<const int32_t*>(&panel.codes[k / 4][lane]));
       const VF scale = hn::Load(d, panel.scale[group] + lane);
-      VF values[] = {hn::Mul(scale, Code<0>(codes)), hn::Mul(scale, Code<1>(codes)),
-                     hn::Mul(scale, Code<2>(codes)), hn::Mul(scale, Code<3>(codes))};
+      VF values[] = {hn::Mul(scale, Code<0>(codes, bias)), hn::Mul(scale, Code<1>(codes, bias)),
+                     hn::Mul(scale, Code<2>(codes, bias)), hn::Mul(scale, Code<3>(codes, bias))};
       for (size_t j = 0; j < 4; ++j) {
         if (with_minimum) values[j] = hn::Sub(values[j], hn::Load(d, panel.min[group] + lane));
         hn::Store(values[j], d, four[j] + lane);
@@ -93,7 +94,7 @@ void decode_row(gguf::Format format, const std::byte* row, float* out, size_t va
       std::memcpy(padded, start, blocks * facts.block_bytes);
       start = padded;
     }
-    unpack_panel(format, start, facts.block_bytes, facts.block_values, panel);
+    unpack_panel(format, {start, facts.block_bytes}, 0, facts.block_values, panel);
     HWY_DYNAMIC_DISPATCH(DecodePanel)(panel, facts, blocks, out + first * facts.block_values);
   }
 }

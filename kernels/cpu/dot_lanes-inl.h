@@ -1,5 +1,5 @@
-// The integer dot product of a panel's codes with activation codes, four values per 32-bit lane,
-// and the form in which it wants the activations.
+// The integer arithmetic of the kernels: a 32-bit lane holds four codes of one weight row, which
+// meet the same four activation codes in every lane.
 #if defined(QUERN_DOT_LANES_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef QUERN_DOT_LANES_INL_H_
 #undef QUERN_DOT_LANES_INL_H_
@@ -11,6 +11,7 @@
 
 #include <cstring>
 
+#include "kernels/cpu/activations.h"
 #include "kernels/cpu/panel.h"
 
 // Highway's AVX3_DL is Ice Lake, which has VNNI, but its list of features leaves VNNI out.
@@ -30,54 +31,80 @@ using D32 = hn::CappedTag<uint32_t, kPanelRows>;
 using V32 = hn::Vec<D32>;
 using DI = hn::RebindToSigned<D32>;
 using VI = hn::Vec<DI>;
+using DF = hn::CappedTag<float, kPanelRows>;
+using VF = hn::Vec<DF>;
 
-#if HWY_TARGET == HWY_AVX3_DL
-
-// One token's codes of 256 values: as they are.
-struct DotCodes {
-  alignas(64) int8_t codes[kPanelValues];
-
-  HWY_INLINE void Set(const int8_t* from, size_t values) { std::memcpy(codes, from, values); }
-};
-
-// sum + Σ_j w[j] * x[4 * index + j], w unsigned, per lane.
-HWY_INLINE VI DotAccumulate(VI sum, V32 w, const DotCodes& x, size_t index) {
-  int32_t four;
-  std::memcpy(&four, x.codes + 4 * index, sizeof four);
-  return VI{_mm512_dpbusd_epi32(sum.raw, w.raw, _mm512_set1_epi32(four))};
-}
-
-#else
-
-// Without VNNI, bytes are widened to 16 bits: even and odd ones apart, which needs no shuffle.
-struct DotCodes {
-  alignas(64) int16_t even[kPanelValues / 2];
-  alignas(64) int16_t odd[kPanelValues / 2];
-
-  HWY_INLINE void Set(const int8_t* from, size_t values) {
-    for (size_t i = 0; i < values / 2; ++i) {
-      even[i] = from[2 * i];
-      odd[i] = from[2 * i + 1];
-    }
+// Calls body(0), …, body(N - 1) with constants, so that arrays that it indexes stay in registers.
+template <size_t N, size_t kFirst = 0, class Body>
+HWY_INLINE void Unroll(const Body& body) {
+  if constexpr (kFirst < N) {
+    body(std::integral_constant<size_t, kFirst>());
+    Unroll<N, kFirst + 1>(body);
   }
-};
+}
+#define QUERN_INLINE_LAMBDA HWY_ATTR __attribute__((always_inline))
 
-HWY_INLINE VI DotAccumulate(VI sum, V32 w, const DotCodes& x, size_t index) {
-  const DI di;
-  const hn::Repartition<int16_t, DI> d16;
-  int32_t even, odd;
-  std::memcpy(&even, x.even + 2 * index, sizeof even);
-  std::memcpy(&odd, x.odd + 2 * index, sizeof odd);
-  const auto w_even = hn::BitCast(d16, hn::And(w, hn::Set(D32(), 0x00FF00FF)));
-  const auto w_odd =
-      hn::BitCast(d16, hn::ShiftRight<8>(hn::BitCast(hn::Repartition<uint16_t, DI>(), w)));
-  VI unused = hn::Zero(di);  // on x86 the whole sum is in the returned vector
-  sum = hn::ReorderWidenMulAccumulate(di, w_even, hn::BitCast(d16, hn::Set(di, even)), sum, unused);
-  sum = hn::ReorderWidenMulAccumulate(di, w_odd, hn::BitCast(d16, hn::Set(di, odd)), sum, unused);
-  return hn::Add(sum, unused);
+// The 32 bits at `at`, in every lane.
+HWY_INLINE VI Broadcast(const std::byte* at) {
+  int32_t word;
+  std::memcpy(&word, at, sizeof word);
+  return hn::Set(DI(), word);
+}
+HWY_INLINE VF BroadcastFloat(const std::byte* at) {
+  float value;
+  std::memcpy(&value, at, sizeof value);
+  return hn::Set(DF(), value);
 }
 
+// sum + a0 * b0 + a1 * b1 over the int16 pairs of each lane.
+HWY_INLINE VI DotPairs(VI sum, VI a, VI b) {
+#if HWY_TARGET == HWY_AVX3_DL
+  return VI{_mm512_dpwssd_epi32(sum.raw, a.raw, b.raw)};
+#else
+  const hn::Repartition<int16_t, DI> d16;
+  VI rest = hn::Zero(DI());  // on x86 the whole sum is in the returned vector
+  sum = hn::ReorderWidenMulAccumulate(DI(), hn::BitCast(d16, a), hn::BitCast(d16, b), sum, rest);
+  return hn::Add(sum, rest);
 #endif
+}
+
+// sum + Σ_j w[j] * x[j] over the four bytes of each lane; w unsigned, x signed and not -128. kWide:
+// some w may exceed 127.
+template <bool kWide>
+HWY_INLINE VI DotQuads(VI sum, V32 w, VI x) {
+#if HWY_TARGET == HWY_AVX3_DL
+  return VI{_mm512_dpbusd_epi32(sum.raw, w.raw, x.raw)};
+#else
+  const hn::Repartition<int16_t, DI> d16;
+#if HWY_TARGET == HWY_AVX2
+  if constexpr (!kWide) {  // a sum of two products fits 16 bits: 2 * 127 * 127
+    const VI pairs{_mm256_maddubs_epi16(w.raw, x.raw)};
+    return DotPairs(sum, pairs, hn::BitCast(DI(), hn::Set(d16, 1)));
+  }
+#endif
+  // Widened to 16 bits, even and odd bytes apart.
+  const auto x16 = hn::BitCast(d16, x);
+  const VI x_even = hn::BitCast(DI(), hn::ShiftRight<8>(hn::ShiftLeft<8>(x16)));
+  const VI x_odd = hn::BitCast(DI(), hn::ShiftRight<8>(x16));
+  const hn::Repartition<uint16_t, DI> d16u;
+  const auto w16 = hn::BitCast(d16u, w);
+  const VI w_even = hn::BitCast(DI(), hn::And(w16, hn::Set(d16u, 0x00FF)));
+  const VI w_odd = hn::BitCast(DI(), hn::ShiftRight<8>(w16));
+  return DotPairs(DotPairs(sum, w_even, x_even), w_odd, x_odd);
+#endif
+}
+
+// Minus the bias times the sum of activation codes: where the dot product of a scale group starts.
+// `at`: the sums of an ActivationGroup; kHalf: which of its two groups of 16, or both.
+enum class Half { kFirst, kSecond, kBoth };
+template <Half kHalf>
+HWY_INLINE VI BiasStart(int bias, const std::byte* at) {
+  if (bias == 0) return hn::Zero(DI());
+  const int first = kHalf == Half::kSecond ? 0 : -bias & 0xFFFF;
+  const int second =
+      kHalf == Half::kFirst ? 0 : static_cast<int>(static_cast<uint32_t>(-bias) << 16);
+  return DotPairs(hn::Zero(DI()), hn::Set(DI(), first | second), Broadcast(at));
+}
 
 }  // namespace quern::kernels::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

@@ -14,9 +14,10 @@
 namespace quern::kernels::cpu {
 namespace {
 
-// Tokens of one expert: slots [begin, end).
+// Tokens of one expert: its slots.
 struct Bucket {
-  size_t expert, begin, end;
+  size_t expert;
+  TokenRun slots;
 };
 
 class Mixture {
@@ -35,7 +36,7 @@ class Mixture {
     const Norm& norm = op_.norm;
     const float* x = context_.value(op_.in);
     const size_t width = context_.width(op_.in);
-    const bool quantized_router = !gguf::info(router_.format).is_float();
+    const bool quantized_router = !gguf::info(router_.tensor.format).is_float();
     const LinearInput input = prepare_input(
         x, width, rows_, norm, context_.floats(context_.workspace.normed),
         quantized_router ? context_.memory + context_.workspace.quantized : nullptr, context_);
@@ -51,7 +52,7 @@ class Mixture {
  private:
   // The `used` experts with the largest softmax probabilities, and their shares of the sum.
   void choose(size_t row) {
-    const size_t count = router_.rows();
+    const size_t count = router_.tensor.rows();
     const float* logits = floats(parts_.router_logits) + row * count;
     // NaN has no order: it ranks last, and stays visible in the shares if it is chosen all the
     // same.
@@ -78,13 +79,13 @@ class Mixture {
   std::vector<Bucket> gather(const LinearInput& input) {
     const size_t total = rows_ * op_.used;
     const uint32_t* chosen = ids(parts_.chosen);
-    std::vector<size_t> next(router_.rows() + 1, 0);
+    std::vector<size_t> next(router_.tensor.rows() + 1, 0);
     for (size_t i = 0; i < total; ++i) ++next[chosen[i] + 1];
     std::partial_sum(next.begin(), next.end(), next.begin());
     std::vector<Bucket> buckets;
-    for (size_t expert = 0; expert < router_.rows(); ++expert) {
+    for (size_t expert = 0; expert < router_.tensor.rows(); ++expert) {
       if (next[expert] < next[expert + 1]) {
-        buckets.push_back({expert, next[expert], next[expert + 1]});
+        buckets.push_back({expert, {next[expert], next[expert + 1]}});
       }
     }
     for (size_t i = 0; i < total; ++i) {
@@ -101,13 +102,15 @@ class Mixture {
   }
 
   void run_experts(const std::vector<Bucket>& buckets) {
-    const size_t total = rows_ * op_.used, hidden_width = gate_.shape[1];
-    const bool gate_quantized = !gguf::info(gate_.format).is_float();
-    const bool up_quantized = !gguf::info(up_.format).is_float();
-    const bool down_quantized = !gguf::info(down_.format).is_float();
+    const size_t total = rows_ * op_.used, hidden_width = gate_.tensor.shape[1];
+    const bool gate_quantized = !gguf::info(gate_.tensor.format).is_float();
+    const bool up_quantized = !gguf::info(up_.tensor.format).is_float();
+    const bool down_quantized = !gguf::info(down_.tensor.format).is_float();
+    std::vector<TokenRun> runs;
+    for (const Bucket& bucket : buckets) runs.push_back(bucket.slots);
     const LinearInput input = prepare_input(
-        floats(parts_.inputs), gate_.shape[0], total, Norm{}, nullptr,
-        gate_quantized || up_quantized ? bytes(parts_.inputs_quantized) : nullptr, context_);
+        floats(parts_.inputs), gate_.tensor.shape[0], total, Norm{}, nullptr,
+        gate_quantized || up_quantized ? bytes(parts_.inputs_quantized) : nullptr, context_, runs);
     std::vector<Matrix> ups;
     for (const Bucket& bucket : buckets) ups.push_back(Matrix::of(up_, bucket.expert));
     std::vector<LinearTask> tasks;
@@ -115,32 +118,33 @@ class Mixture {
       tasks.push_back({.input = slice(input, buckets[i]),
                        .matrix = Matrix::of(gate_, buckets[i].expert),
                        .up = &ups[i],
-                       .out = floats(parts_.hidden) + buckets[i].begin * hidden_width});
+                       .out = floats(parts_.hidden) + buckets[i].slots.begin * hidden_width});
     }
     run_linear(tasks, context_);
 
     const LinearInput hidden =
         prepare_input(floats(parts_.hidden), hidden_width, total, Norm{}, nullptr,
-                      down_quantized ? bytes(parts_.hidden_quantized) : nullptr, context_);
+                      down_quantized ? bytes(parts_.hidden_quantized) : nullptr, context_, runs);
     tasks.clear();
     for (const Bucket& bucket : buckets) {
       tasks.push_back({.input = slice(hidden, bucket),
                        .matrix = Matrix::of(down_, bucket.expert),
-                       .out = floats(parts_.outputs) + bucket.begin * down_.shape[1]});
+                       .out = floats(parts_.outputs) + bucket.slots.begin * down_.tensor.shape[1]});
     }
     run_linear(tasks, context_);
   }
 
   static LinearInput slice(const LinearInput& all, const Bucket& bucket) {
     LinearInput input = all;
-    input.floats += bucket.begin * all.values;
-    if (input.quantized) input.quantized += bucket.begin * QuantizedLayout{all.values}.row_bytes();
-    input.tokens = bucket.end - bucket.begin;
+    input.floats += bucket.slots.begin * all.values;
+    if (input.quantized)
+      input.quantized += bucket.slots.begin * QuantizedLayout{all.values}.row_bytes();
+    input.tokens = bucket.slots.end - bucket.slots.begin;
     return input;
   }
 
   void combine(size_t row) {
-    const size_t width = down_.shape[1];
+    const size_t width = down_.tensor.shape[1];
     float* out = context_.value(op_.out) + row * width;
     const float* add = context_.value(op_.add) + row * width;
     const float* shares = floats(parts_.shares) + row * op_.used;
@@ -164,10 +168,10 @@ class Mixture {
   Context& context_;
   const size_t rows_;
   const ExpertsWorkspace parts_;
-  const gguf::TensorView& router_;
-  const gguf::TensorView& gate_;
-  const gguf::TensorView& up_;
-  const gguf::TensorView& down_;
+  const Weight& router_;
+  const Weight& gate_;
+  const Weight& up_;
+  const Weight& down_;
 };
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "kernels/cpu/matmul.h"
+#include "kernels/cpu/packed.h"
 #include "kernels/cpu/vector_math.h"
 
 namespace quern::kernels::cpu {
@@ -16,13 +17,13 @@ constexpr size_t kTokenSlice = 512;
 size_t tiles(const LinearTask& task) { return (task.matrix.rows + kRowTile - 1) / kRowTile; }
 
 // Products of one tile of matrix rows with tokens [first, first + count): out[count][kRowTile].
+// `first`: a multiple of kTokenBlock.
 void multiply(const Matrix& matrix, const LinearInput& input, size_t row, size_t first,
               size_t count, float* out, std::byte* scratch) {
-  const size_t row_bytes = gguf::info(matrix.format).row_bytes(input.values);
   MatMulTile tile{};
   tile.format = matrix.format;
-  tile.weights = matrix.bytes + row * row_bytes;
-  tile.row_bytes = row_bytes;
+  tile.weights = matrix.bytes + row / kRowTile * matrix.tile_bytes;
+  tile.row_bytes = matrix.packed ? WeightTile::kPacked : matrix.row_bytes;
   tile.rows = std::min(kRowTile, matrix.rows - row);
   tile.values = input.values;
   if (gguf::info(matrix.format).is_float()) {
@@ -72,9 +73,22 @@ void run_tile(const LinearTask& task, size_t tile, std::byte* scratch) {
 
 }  // namespace
 
-Matrix Matrix::of(const gguf::TensorView& tensor, size_t expert) {
-  const size_t rows = tensor.shape[1];
-  return {tensor.format, tensor.bytes.data() + expert * rows * tensor.row_bytes(), rows};
+Matrix Matrix::of(const Weight& weight, size_t expert) {
+  const gguf::TensorView& tensor = weight.tensor;
+  Matrix matrix{.format = tensor.format,
+                .bytes = weight.packed ? weight.packed : tensor.bytes.data(),
+                .row_bytes = tensor.row_bytes(),
+                .tile_bytes = kRowTile * tensor.row_bytes(),
+                .rows = tensor.shape[1],
+                .packed = weight.packed != nullptr};
+  if (matrix.packed) {
+    matrix.tile_bytes =
+        kRowTile / kPanelRows * packed_tile_bytes(tensor.format, tensor.row_values());
+    matrix.bytes += expert * packed_bytes(tensor.format, matrix.rows, tensor.row_values());
+  } else {
+    matrix.bytes += expert * matrix.rows * matrix.row_bytes;
+  }
+  return matrix;
 }
 
 size_t linear_scratch_bytes(size_t tokens) {
@@ -95,15 +109,27 @@ void run_linear(std::span<const LinearTask> tasks, Context& context) {
 }
 
 LinearInput prepare_input(const float* in, size_t values, size_t tokens, const Norm& norm,
-                          float* normed, std::byte* quantized, Context& context) {
+                          float* normed, std::byte* quantized, Context& context,
+                          std::span<const TokenRun> runs) {
   LinearInput input{.floats = in, .quantized = quantized, .values = values, .tokens = tokens};
   const float* weight = context.vector(norm.weight);
   if (weight) input.floats = normed;
   if (!weight && !quantized) return input;
-  const QuantizedLayout layout{values};
-  context.pool.run(tokens, [&](size_t t, size_t) {
-    if (weight) rms_norm(in + t * values, weight, norm.epsilon, values, normed + t * values);
-    if (quantized) quantize_row(input.floats + t * values, values, layout.row(quantized, t));
+  std::vector<TokenRun> blocks;
+  const TokenRun all{0, tokens};
+  for (const TokenRun& run : runs.empty() ? std::span(&all, 1) : runs) {
+    for (size_t t = run.begin; t < run.end; t = blocks.back().end) {
+      blocks.push_back({t, t + QuantizedLayout::block_tokens(t, run.end)});
+    }
+  }
+  context.pool.run(blocks.size(), [&](size_t item, size_t) {
+    const auto [begin, end] = blocks[item];
+    for (size_t t = begin; weight && t < end; ++t) {
+      rms_norm(in + t * values, weight, norm.epsilon, values, normed + t * values);
+    }
+    if (!quantized) return;
+    quantize_block(input.floats + begin * values, end - begin, values,
+                   quantized + begin * QuantizedLayout{values}.row_bytes());
   });
   return input;
 }
@@ -119,11 +145,11 @@ void rms_norm(const float* x, const float* weight, float epsilon, size_t count, 
 }
 
 void run(const Projection& op, Context& context) {
-  const size_t values = context.weights[op.outputs[0].weight].row_values();
+  const size_t values = context.weights[op.outputs[0].weight].tensor.row_values();
   const size_t tokens = context.rows(op.in);
   bool any_quantized = false;
   for (const Linear& linear : op.outputs) {
-    any_quantized |= !gguf::info(context.weights[linear.weight].format).is_float();
+    any_quantized |= !gguf::info(context.weights[linear.weight].tensor.format).is_float();
   }
   const LinearInput input = prepare_input(
       context.value(op.in), values, tokens, op.norm, context.floats(context.workspace.normed),

@@ -11,18 +11,21 @@ namespace quern::kernels::cpu {
 // Activations ready for a product: [tokens][values], in the form that the weights ask for.
 struct LinearInput {
   const float* floats = nullptr;         // row stride = values
-  const std::byte* quantized = nullptr;  // QuantizedLayout{values}
+  const std::byte* quantized = nullptr;  // QuantizedLayout{values}, whole blocks
   size_t values;
   size_t tokens;
 };
 
 struct Matrix {
   gguf::Format format;
-  const std::byte* bytes;  // [rows][row_bytes]
+  const std::byte* bytes;
+  size_t row_bytes;   // as in the file
+  size_t tile_bytes;  // distance of tiles of kRowTile rows
   size_t rows;
+  bool packed;
 
   // Matrix `expert` of a stack.
-  static Matrix of(const gguf::TensorView& tensor, size_t expert = 0);
+  static Matrix of(const Weight& weight, size_t expert = 0);
 };
 
 // out[t][r] = matrix_r · input_t (+ bias_r) (+ add[t][r]), or with `up`:
@@ -43,9 +46,14 @@ void run_linear(std::span<const LinearTask> tasks, Context& context);
 size_t linear_scratch_bytes(size_t tokens);
 
 // Normalizes rows of in[tokens][values] into `normed` (if there is a norm) and quantizes them into
-// `quantized` (if not null); returns what a product may read.
+// `quantized` (if not null); returns what a product may read. `runs`: tokens whose blocks of
+// quantized activations begin anew, as [begin, end); none: all are one run.
+struct TokenRun {
+  size_t begin, end;
+};
 LinearInput prepare_input(const float* in, size_t values, size_t tokens, const Norm& norm,
-                          float* normed, std::byte* quantized, Context& context);
+                          float* normed, std::byte* quantized, Context& context,
+                          std::span<const TokenRun> runs = {});
 
 // y = x / sqrt(mean(x^2) + epsilon) * weight. The sum has 16 parts by index mod 16, folded 8-4-2-1.
 // y may be x.

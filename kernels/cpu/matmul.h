@@ -7,24 +7,24 @@
 
 #include "gguf/format.h"
 #include "kernels/cpu/activations.h"
+#include "kernels/cpu/format_kernels.h"
 
 namespace quern::kernels::cpu {
 
-inline constexpr size_t kRowTile = 16;  // weight rows that one call works on
+inline constexpr size_t kRowTile = 2 * kPanelRows;  // weight rows that one call works on
 
 // out[t * out_stride + r] = sum over k of W[r][k] * x[t][k],  r < rows, t < tokens.
-// Results do not depend on `rows`, `tokens` or the instruction set (any with FMA): each output is
-// one chain in a fixed order, see reference::dot_quantized and reference::dot_float.
+// Results do not depend on `rows`, `tokens`, packing or the instruction set (any with FMA): each
+// output is one chain in a fixed order, see reference::dot_quantized and reference::dot_float.
 struct MatMulTile {
   gguf::Format format;
-  const std::byte* weights;  // first row of the tile; rows follow each other every row_bytes
-  size_t row_bytes;
-  size_t rows;    // 1 … kRowTile
-  size_t values;  // k: values per row
-  // Activations, [tokens][values]; the integer form for quantized formats, the float form for the
-  // float formats.
-  const std::byte* quantized;  // QuantizedLayout{values}
-  const float* floats;         // row stride `float_stride`
+  const std::byte* weights;  // first row of the tile
+  size_t row_bytes;          // rows follow each other every row_bytes; WeightTile::kPacked: packed
+  size_t rows;               // 1 … kRowTile
+  size_t values;             // k: values per row
+  // Activations; the integer form for quantized formats, the float form for the float formats.
+  const std::byte* quantized;  // QuantizedLayout{values}, from the first token of a block on
+  const float* floats;         // [tokens][values], row stride `float_stride`
   size_t float_stride;
   size_t tokens;
   float* out;

@@ -1,17 +1,17 @@
-// Integer kernels of all quantized formats: 16 weight rows are unpacked to a panel, 256 values at a
-// time, and multiplied with all tokens. Lane = weight row; the order of additions is that of
-// reference::dot_quantized.
+// Integer kernels of all quantized formats. One token goes straight through the format's own gemv;
+// for several, 32 weight rows are unpacked to panels, 256 values at a time, and multiplied with all
+// tokens. Lane = weight row; the order of additions is that of reference::dot_quantized.
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <utility>
 
 #include "kernels/cpu/matmul_parts.h"
-#include "kernels/cpu/panel.h"
+#include "kernels/cpu/packed.h"
 #include "kernels/cpu/reference.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/matmul_quantized.cpp"
-#include <hwy/cache_control.h>
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
@@ -21,16 +21,24 @@
 #define QUERN_MATMUL_QUANTIZED_ONCE
 namespace quern::kernels::cpu {
 
-// Tokens that one pass over a panel serves: as many as keep their sums in registers.
-inline constexpr size_t kTokenBlock = 8;
-// Room for one row of 256 values of any format, used when a tile has fewer than 16 rows.
-inline constexpr size_t kRowCopyBytes = 288;
-// Size of Scratch on any instruction set.
-inline constexpr size_t kScratchBytes = 20 * 1024;
+inline constexpr size_t kPanels = kRowTile / kPanelRows;
 
 // One output chain per weight row.
 struct alignas(64) RowSums {
-  float rows[kPanelRows];
+  float rows[kRowTile];
+};
+
+// What a tile works in; the sums of all tokens follow it.
+struct Scratch {
+  Panel panels[kPanels];
+  alignas(64) std::byte row_copies[kPanelRows * 288];  // 256 values of any format
+};
+
+// A panel product: what the kernels need to know of the format.
+struct PanelFormat {
+  size_t scale_group;
+  int bias;
+  bool minimum;
 };
 
 }  // namespace quern::kernels::cpu
@@ -41,219 +49,197 @@ namespace quern::kernels::cpu::HWY_NAMESPACE {
 
 #if HWY_TARGET == HWY_SCALAR
 
-void MatMulQuantized(const MatMulTile& tile, std::byte*) {
-  const QuantizedLayout layout{tile.values};
-  for (size_t t = 0; t < tile.tokens; ++t) {
-    const QuantizedRow x = layout.row(const_cast<std::byte*>(tile.quantized), t);
-    for (size_t r = 0; r < tile.rows; ++r) {
-      tile.out[t * tile.out_stride + r] =
-          reference::dot_quantized(tile.format, tile.weights + r * tile.row_bytes, x, tile.values);
+// acc and mins of `tokens` tokens += the products of `values` values; x: their first group.
+void MultiplyBlock(const Panel* panels, const PanelFormat& format, size_t values,
+                   const std::byte* x, size_t tokens, RowSums* acc, RowSums* mins) {
+  const size_t parts = kActivationGroup / format.scale_group;  // scale groups per 32 values
+  for (size_t g = 0; g < values / kActivationGroup; ++g) {
+    for (size_t t = 0; t < tokens; ++t) {
+      const std::byte* at = x + g * tokens * ActivationGroup::kBytesPerToken;
+      int8_t codes[kActivationGroup];
+      for (size_t k = 0; k < kActivationGroup; ++k) {
+        std::memcpy(codes + k, at + ActivationGroup::code(tokens, t, k), 1);
+      }
+      float scale, scaled[3];  // of the whole group, of its halves
+      std::memcpy(&scale, at + ActivationGroup::scale(tokens, t), 4);
+      std::memcpy(scaled, at + ActivationGroup::scaled_sum(tokens, t), 4);
+      std::memcpy(scaled + 1, at + ActivationGroup::scaled_half(tokens, t, 0), 8);
+      for (size_t row = 0; row < kRowTile; ++row) {
+        const Panel& panel = panels[row / kPanelRows];
+        const size_t lane = row % kPanelRows;
+        float product = 0;
+        for (size_t part = 0; part < parts; ++part) {
+          int32_t dot = 0;
+          for (size_t k = part * format.scale_group; k < (part + 1) * format.scale_group; ++k) {
+            const size_t at_k = g * kActivationGroup + k;
+            dot += (panel.codes[at_k / 4][lane][at_k % 4] - format.bias) * codes[k];
+          }
+          const float weight = panel.scale[g * parts + part][lane];
+          product = part == 0 ? static_cast<float>(dot) * weight
+                              : std::fma(static_cast<float>(dot), weight, product);
+          if (format.minimum) {
+            const float sum = parts == 1 ? scaled[0] : scaled[1 + part];
+            mins[t].rows[row] = std::fma(panel.min[g * parts + part][lane], sum, mins[t].rows[row]);
+          }
+        }
+        acc[t].rows[row] = std::fma(product, scale, acc[t].rows[row]);
+      }
     }
   }
 }
 
 #else
 
-using DF = hn::CappedTag<float, kPanelRows>;
-using VF = hn::Vec<DF>;
+constexpr size_t kLanes = hn::MaxLanes(DF());
+// Vectors of rows that share an activation once it is loaded: as many as registers allow.
+constexpr size_t kVectors = kLanes == 16 ? 2 : 1;
 
-// One token's activations over the values of a panel.
-struct TokenStep {
-  DotCodes codes;
-  alignas(64) float scale[kPanelValues / kActivationGroup];  // per 32 values
-  // Of group g, at [g * kGroup / 16]: the sum of its codes, and -sum * bias, where its dot starts.
-  alignas(64) float sum[kPanelValues / kSumGroup];
-  alignas(64) int32_t start[kPanelValues / kSumGroup];
+// Where a pass reads its rows: vector v of the pass.
+struct PanelPart {
+  const Panel* panels;
+  size_t row;
 
-  // `values` is a constant in all but the last step of a row, hence the inlining.
-  template <size_t kGroup>
-  HWY_INLINE void Set(const QuantizedRow& x, size_t k, size_t values) {
-    codes.Set(x.codes + k, values);
-    std::memcpy(scale, x.scales + k / kActivationGroup, values / kActivationGroup * sizeof(float));
-    const DI di;
-    const int32_t* sums = x.sums + k / kSumGroup;  // padded to 16 (QuantizedLayout)
-    for (size_t i = 0; i < kPanelValues / kSumGroup; i += hn::MaxLanes(di)) {
-      VI v = hn::LoadU(di, sums + i);
-      if constexpr (kGroup == kActivationGroup) {  // even lanes: add the next one
-        const hn::Repartition<uint64_t, DI> d64;
-        v = hn::Add(v, hn::BitCast(di, hn::ShiftRight<32>(hn::BitCast(d64, v))));
-      }
-      hn::Store(hn::ConvertTo(DF(), v), DF(), sum + i);
-      hn::Store(hn::Neg(hn::ShiftLeft<7>(v)), di, start + i);
-    }
+  HWY_INLINE const Panel& panel(size_t v) const { return panels[(row + v * kLanes) / kPanelRows]; }
+  HWY_INLINE size_t lane(size_t v) const { return (row + v * kLanes) % kPanelRows; }
+  HWY_INLINE V32 Codes(size_t v, size_t quad) const {
+    return hn::Load(D32(), reinterpret_cast<const uint32_t*>(&panel(v).codes[quad][lane(v)]));
+  }
+  HWY_INLINE VF Scale(size_t v, size_t group) const {
+    return hn::Load(DF(), panel(v).scale[group] + lane(v));
+  }
+  HWY_INLINE VF Min(size_t v, size_t group) const {
+    return hn::Load(DF(), panel(v).min[group] + lane(v));
   }
 };
-static_assert(kPanelBias == 1 << 7);
 
-// What a tile works in; the sums of all tokens follow it.
-struct Scratch {
-  Panel panel;
-  TokenStep steps[kTokenBlock];
-  alignas(64) std::byte row_copies[kPanelRows * kRowCopyBytes];
-};
-static_assert(sizeof(Scratch) <= kScratchBytes);
-
-// P of group g for each token t: the exact integer dot products, as floats.
-template <size_t kGroup, size_t... t>
-HWY_INLINE void DotGroup(std::index_sequence<t...>, const Panel& panel, size_t lane, size_t g,
-                         const TokenStep* steps, VF (&p)[sizeof...(t)]) {
-  const DI di;
-  VI sums[] = {hn::Set(di, steps[t].start[g * kGroup / kSumGroup])...};
-  for (size_t i = 0; i < kGroup / 4; ++i) {
-    const size_t index = g * (kGroup / 4) + i;
-    const V32 w = hn::Load(D32(), reinterpret_cast<const uint32_t*>(&panel.codes[index][lane]));
-    ((sums[t] = DotAccumulate(sums[t], w, steps[t].codes, index)), ...);
-  }
-  ((p[t] = hn::ConvertTo(DF(), sums[t])), ...);
+// Integer dot products of kTokens tokens with kVectors vectors of rows, over the scale group that
+// starts at quad `quad` of the panel and at quad kQuad of the activation group at x.
+template <size_t kTokens, size_t kGroup, size_t kQuad, bool kWide>
+HWY_INLINE void DotGroup(const PanelPart& part, size_t quad, const std::byte* x, int bias,
+                         VI (&dots)[kVectors][kTokens]) {
+  constexpr Half kHalf = kGroup == kActivationGroup ? Half::kBoth
+                         : kQuad == 0               ? Half::kFirst
+                                                    : Half::kSecond;
+  Unroll<kTokens>([&](auto t) QUERN_INLINE_LAMBDA {
+    const VI start = BiasStart<kHalf>(bias, x + ActivationGroup::sums(kTokens, t));
+    Unroll<kVectors>([&](auto v) QUERN_INLINE_LAMBDA { dots[v][t] = start; });
+  });
+  Unroll<kGroup / 4>([&](auto i) QUERN_INLINE_LAMBDA {
+    V32 w[kVectors];
+    Unroll<kVectors>([&](auto v) QUERN_INLINE_LAMBDA { w[v] = part.Codes(v, quad + i); });
+    Unroll<kTokens>([&](auto t) QUERN_INLINE_LAMBDA {
+      const VI codes = Broadcast(x + ActivationGroup::code(kTokens, t, 4 * (kQuad + i)));
+      Unroll<kVectors>([&](auto v) QUERN_INLINE_LAMBDA {
+        dots[v][t] = DotQuads<kWide>(dots[v][t], w[v], codes);
+      });
+    });
+  });
 }
 
-// acc[t] += the products of a panel with tokens 0 … sizeof...(t) - 1, Lanes(DF()) rows from `lane`
-// on.
-template <size_t kGroup, size_t... t>
-HWY_INLINE void AddProducts(std::index_sequence<t...> tokens, const Panel& panel, size_t lane,
-                            size_t values, const TokenStep* steps, RowSums* acc) {
+// sums += products of `values` values, for kVectors vectors of rows.
+template <size_t kTokens, size_t kGroup, bool kWide>
+HWY_INLINE void AddProducts(const PanelPart& part, size_t values, const std::byte* x, int bias,
+                            RowSums* acc) {
   const DF d;
-  VF sums[] = {hn::Load(d, acc[t].rows + lane)...};
-  for (size_t g = 0; g < values / kActivationGroup; ++g) {
-    VF p[sizeof...(t)];
-    if constexpr (kGroup == kActivationGroup) {
-      DotGroup<kGroup>(tokens, panel, lane, g, steps, p);
-      const VF scale = hn::Load(d, panel.scale[g] + lane);
-      ((p[t] = hn::Mul(p[t], scale)), ...);
-    } else {
-      VF first[sizeof...(t)];
-      DotGroup<kGroup>(tokens, panel, lane, 2 * g, steps, first);
-      const VF first_scale = hn::Load(d, panel.scale[2 * g] + lane);
-      ((first[t] = hn::Mul(first[t], first_scale)), ...);
-      DotGroup<kGroup>(tokens, panel, lane, 2 * g + 1, steps, p);
-      const VF scale = hn::Load(d, panel.scale[2 * g + 1] + lane);
-      ((p[t] = hn::MulAdd(p[t], scale, first[t])), ...);
-    }
-    ((sums[t] = hn::MulAdd(p[t], hn::Set(d, steps[t].scale[g]), sums[t])), ...);
+  VF sums[kVectors][kTokens];
+  Unroll<kTokens>([&](auto t) QUERN_INLINE_LAMBDA {
+    Unroll<kVectors>([&](auto v) QUERN_INLINE_LAMBDA {
+      sums[v][t] = hn::Load(d, acc[t].rows + part.row + v * kLanes);
+    });
+  });
+  for (size_t k = 0; k < values; k += kActivationGroup) {
+    VF products[kVectors][kTokens];
+    Unroll<kActivationGroup / kGroup>([&](auto g) QUERN_INLINE_LAMBDA {
+      VI dots[kVectors][kTokens];
+      DotGroup<kTokens, kGroup, g * kGroup / 4, kWide>(part, (k + g * kGroup) / 4, x, bias, dots);
+      Unroll<kVectors>([&](auto v) QUERN_INLINE_LAMBDA {
+        const VF scale = part.Scale(v, k / kGroup + g);
+        Unroll<kTokens>([&](auto t) QUERN_INLINE_LAMBDA {
+          const VF dot = hn::ConvertTo(d, dots[v][t]);
+          products[v][t] = g == 0 ? hn::Mul(dot, scale) : hn::MulAdd(dot, scale, products[v][t]);
+        });
+      });
+    });
+    Unroll<kTokens>([&](auto t) QUERN_INLINE_LAMBDA {
+      const VF scale = BroadcastFloat(x + ActivationGroup::scale(kTokens, t));
+      Unroll<kVectors>([&](auto v) QUERN_INLINE_LAMBDA {
+        sums[v][t] = hn::MulAdd(products[v][t], scale, sums[v][t]);
+      });
+    });
+    x += kTokens * ActivationGroup::kBytesPerToken;
   }
-  (hn::Store(sums[t], d, acc[t].rows + lane), ...);
+  Unroll<kTokens>([&](auto t) QUERN_INLINE_LAMBDA {
+    Unroll<kVectors>([&](auto v) QUERN_INLINE_LAMBDA {
+      hn::Store(sums[v][t], d, acc[t].rows + part.row + v * kLanes);
+    });
+  });
 }
 
 // The same for the minimums and the sums of activation codes.
-template <size_t kGroup, size_t... t>
-HWY_INLINE void AddMinimums(std::index_sequence<t...>, const Panel& panel, size_t lane,
-                            size_t values, const TokenStep* steps, RowSums* mins) {
-  const DF d;
-  VF sums[] = {hn::Load(d, mins[t].rows + lane)...};
-  for (size_t g = 0; g < values / kActivationGroup; ++g) {
-    VF m[sizeof...(t)];
-    if constexpr (kGroup == kActivationGroup) {
-      const VF min = hn::Load(d, panel.min[g] + lane);
-      ((m[t] = hn::Mul(hn::Set(d, steps[t].sum[2 * g]), min)), ...);
-    } else {
-      const VF min0 = hn::Load(d, panel.min[2 * g] + lane);
-      const VF min1 = hn::Load(d, panel.min[2 * g + 1] + lane);
-      ((m[t] = hn::Mul(hn::Set(d, steps[t].sum[2 * g]), min0)), ...);
-      ((m[t] = hn::MulAdd(hn::Set(d, steps[t].sum[2 * g + 1]), min1, m[t])), ...);
-    }
-    ((sums[t] = hn::MulAdd(m[t], hn::Set(d, steps[t].scale[g]), sums[t])), ...);
-  }
-  (hn::Store(sums[t], d, mins[t].rows + lane), ...);
-}
-
-// A panel times kTokens tokens.
 template <size_t kTokens, size_t kGroup>
-void MultiplyPanel(const Panel& panel, size_t values, bool with_minimums, const TokenStep* steps,
-                   RowSums* acc, RowSums* mins) {
-  const std::make_index_sequence<kTokens> tokens;
-  for (size_t lane = 0; lane < kPanelRows; lane += hn::MaxLanes(DF())) {
-    AddProducts<kGroup>(tokens, panel, lane, values, steps, acc);
-    if (with_minimums) AddMinimums<kGroup>(tokens, panel, lane, values, steps, mins);
+HWY_INLINE void AddMinimums(const PanelPart& part, size_t values, const std::byte* x,
+                            RowSums* mins) {
+  const DF d;
+  VF sums[kVectors][kTokens];
+  Unroll<kTokens>([&](auto t) QUERN_INLINE_LAMBDA {
+    Unroll<kVectors>([&](auto v) QUERN_INLINE_LAMBDA {
+      sums[v][t] = hn::Load(d, mins[t].rows + part.row + v * kLanes);
+    });
+  });
+  for (size_t k = 0; k < values; k += kActivationGroup) {
+    Unroll<kActivationGroup / kGroup>([&](auto g) QUERN_INLINE_LAMBDA {
+      VF min[kVectors];
+      Unroll<kVectors>([&](auto v) QUERN_INLINE_LAMBDA { min[v] = part.Min(v, k / kGroup + g); });
+      Unroll<kTokens>([&](auto t) QUERN_INLINE_LAMBDA {
+        const VF sum = BroadcastFloat(x + (kGroup == kActivationGroup
+                                               ? ActivationGroup::scaled_sum(kTokens, t)
+                                               : ActivationGroup::scaled_half(kTokens, t, g)));
+        Unroll<kVectors>(
+            [&](auto v) QUERN_INLINE_LAMBDA { sums[v][t] = hn::MulAdd(min[v], sum, sums[v][t]); });
+      });
+    });
+    x += kTokens * ActivationGroup::kBytesPerToken;
+  }
+  Unroll<kTokens>([&](auto t) QUERN_INLINE_LAMBDA {
+    Unroll<kVectors>([&](auto v) QUERN_INLINE_LAMBDA {
+      hn::Store(sums[v][t], d, mins[t].rows + part.row + v * kLanes);
+    });
+  });
+}
+
+template <size_t kTokens, size_t kGroup>
+void MultiplyTokens(const Panel* panels, const PanelFormat& format, size_t values,
+                    const std::byte* x, RowSums* acc, RowSums* mins) {
+  for (size_t row = 0; row < kRowTile; row += kVectors * kLanes) {
+    const PanelPart part{panels, row};
+    if (HWY_TARGET == HWY_AVX2 && format.bias > 64) {  // elsewhere it makes no difference
+      AddProducts<kTokens, kGroup, true>(part, values, x, format.bias, acc);
+    } else {
+      AddProducts<kTokens, kGroup, false>(part, values, x, format.bias, acc);
+    }
+    if (format.minimum) AddMinimums<kTokens, kGroup>(part, values, x, mins);
   }
 }
 
-// A panel times 1 … kTokenBlock tokens.
-template <size_t kGroup>
-void MultiplyBlock(const Panel& panel, size_t values, bool with_minimums, const TokenStep* steps,
-                   size_t tokens, RowSums* acc, RowSums* mins) {
-  const auto pass = [&](auto count, size_t& done) {
-    MultiplyPanel<count, kGroup>(panel, values, with_minimums, steps + done, acc + done,
-                                 mins + done);
-    done += count;
+// acc and mins of `tokens` tokens += the products of `values` values; x: their first group.
+void MultiplyBlock(const Panel* panels, const PanelFormat& format, size_t values,
+                   const std::byte* x, size_t tokens, RowSums* acc, RowSums* mins) {
+  const auto multiply = [&](auto count) HWY_ATTR {
+    if (format.scale_group == kActivationGroup) {
+      MultiplyTokens<count, kActivationGroup>(panels, format, values, x, acc, mins);
+    } else {
+      MultiplyTokens<count, kSumGroup>(panels, format, values, x, acc, mins);
+    }
   };
-  size_t done = 0;
-  if (tokens - done >= 8) pass(std::integral_constant<size_t, 8>(), done);
-  if (tokens - done >= 4) pass(std::integral_constant<size_t, 4>(), done);
-  if (tokens - done >= 2) pass(std::integral_constant<size_t, 2>(), done);
-  if (tokens - done >= 1) pass(std::integral_constant<size_t, 1>(), done);
-}
-
-// Adds the products of the unpacked values k … k + values - 1 with all tokens.
-template <size_t kGroup>
-void AddPanel(const MatMulTile& tile, size_t k, size_t values, Scratch& scratch, RowSums* acc,
-              RowSums* mins) {
-  const QuantizedLayout layout{tile.values};
-  for (size_t t = 0; t < tile.tokens; t += kTokenBlock) {
-    const size_t tokens = std::min(kTokenBlock, tile.tokens - t);
-    for (size_t i = 0; i < tokens; ++i) {
-      const QuantizedRow x = layout.row(const_cast<std::byte*>(tile.quantized), t + i);
-      if (values == kPanelValues) {
-        scratch.steps[i].Set<kGroup>(x, k, kPanelValues);
-      } else {
-        scratch.steps[i].Set<kGroup>(x, k, values);
-      }
-    }
-    MultiplyBlock<kGroup>(scratch.panel, values, has_minimum(tile.format), scratch.steps, tokens,
-                          acc + t, mins + t);
-  }
-}
-
-// Bytes of each row that are asked for ahead of their use: 16 rows at a time are more streams than
-// hardware follows well.
-constexpr size_t kPrefetchBytes = 512;
-
-// Asks for the part of every row that comes kPrefetchBytes after values k … k + values - 1; past
-// the end of a row, for the same part of the next tile, which usually follows. (Inline, because g++
-// drops calls of functions that only prefetch.)
-HWY_INLINE void Prefetch(const MatMulTile& tile, size_t k, size_t values) {
-  const gguf::FormatInfo& facts = gguf::info(tile.format);
-  size_t offset = facts.row_bytes(k) + kPrefetchBytes;
-  if (offset >= tile.row_bytes) offset += (kPanelRows - 1) * tile.row_bytes;
-  const size_t bytes = facts.row_bytes(values);
-  for (size_t r = 0; r < tile.rows; ++r) {
-    const std::byte* row = tile.weights + r * tile.row_bytes + offset;
-    for (size_t i = 0; i < bytes; i += 64) hwy::Prefetch(row + i);
-  }
-}
-
-// Unpacks values k … k + values - 1 of the tile's rows. Missing rows are zero bytes.
-void Unpack(const MatMulTile& tile, size_t k, size_t values, Scratch& scratch) {
-  const gguf::FormatInfo& facts = gguf::info(tile.format);
-  const std::byte* blocks = tile.weights + facts.row_bytes(k);
-  size_t stride = tile.row_bytes;
-  if (tile.rows < kPanelRows) {
-    stride = facts.row_bytes(values);
-    std::memset(scratch.row_copies, 0, kPanelRows * stride);
-    for (size_t r = 0; r < tile.rows; ++r) {
-      std::memcpy(scratch.row_copies + r * stride, blocks + r * tile.row_bytes, stride);
-    }
-    blocks = scratch.row_copies;
-  }
-  unpack_panel(tile.format, blocks, stride, values, scratch.panel);
-}
-
-void MatMulQuantized(const MatMulTile& tile, std::byte* scratch_bytes) {
-  auto& scratch = *reinterpret_cast<Scratch*>(scratch_bytes);
-  auto* acc = reinterpret_cast<RowSums*>(scratch_bytes + kScratchBytes);
-  RowSums* mins = acc + tile.tokens;
-  std::fill(acc, acc + 2 * tile.tokens, RowSums{});
-  const bool pairs = gguf::info(tile.format).scale_group == kSumGroup;
-  const auto add_panel = pairs ? AddPanel<kSumGroup> : AddPanel<kActivationGroup>;
-  for (size_t k = 0; k < tile.values; k += kPanelValues) {
-    const size_t values = std::min(kPanelValues, tile.values - k);
-    Prefetch(tile, k, values);
-    Unpack(tile, k, values, scratch);
-    add_panel(tile, k, values, scratch, acc, mins);
-  }
-  for (size_t t = 0; t < tile.tokens; ++t) {
-    for (size_t r = 0; r < tile.rows; ++r) {
-      tile.out[t * tile.out_stride + r] = acc[t].rows[r] - mins[t].rows[r];
-    }
+  switch (tokens) {
+    case 8:
+      return multiply(std::integral_constant<size_t, 8>());
+    case 4:
+      return multiply(std::integral_constant<size_t, 4>());
+    case 2:
+      return multiply(std::integral_constant<size_t, 2>());
+    default:
+      return multiply(std::integral_constant<size_t, 1>());
   }
 }
 
@@ -267,14 +253,87 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace quern::kernels::cpu {
 
-HWY_EXPORT(MatMulQuantized);
+HWY_EXPORT(MultiplyBlock);
 HWY_EXPORT(InstructionSet);
 
-void matmul_quantized(const MatMulTile& tile, std::byte* scratch) {
-  HWY_DYNAMIC_DISPATCH(MatMulQuantized)(tile, scratch);
+namespace {
+
+// 16 rows of the tile, from the panel-th 16 on.
+WeightTile sixteen_rows(const MatMulTile& tile, size_t panel) {
+  const size_t bytes = tile.row_bytes == WeightTile::kPacked
+                           ? packed_tile_bytes(tile.format, tile.values)
+                           : kPanelRows * tile.row_bytes;
+  return {tile.weights + panel * bytes, tile.row_bytes};
 }
 
-size_t matmul_scratch_bytes(size_t tokens) { return kScratchBytes + 2 * tokens * sizeof(RowSums); }
+// Values k … k + values - 1 of mapped rows, copied together; rows past `rows` are zero bytes.
+WeightTile copy_rows(const gguf::FormatInfo& format, const WeightTile& tile, size_t rows, size_t k,
+                     size_t values, std::byte* copies) {
+  const size_t stride = format.row_bytes(values);
+  std::memset(copies, 0, kPanelRows * stride);
+  for (size_t r = 0; r < rows; ++r) {
+    std::memcpy(copies + r * stride, tile.bytes + r * tile.stride + format.row_bytes(k), stride);
+  }
+  return {copies, stride};
+}
+
+// Unpacks values k … k + values - 1 of up to 16 rows.
+void unpack(const MatMulTile& tile, size_t panel, size_t k, size_t values, Scratch& scratch) {
+  const gguf::FormatInfo& format = gguf::info(tile.format);
+  WeightTile rows = sixteen_rows(tile, panel);
+  const size_t count = std::min(kPanelRows, tile.rows - panel * kPanelRows);
+  if (count < kPanelRows && rows.stride != WeightTile::kPacked) {
+    rows = copy_rows(format, rows, count, k, values, scratch.row_copies);
+    k = 0;
+  }
+  unpack_panel(tile.format, rows, k, values, scratch.panels[panel]);
+}
+
+void multiply_panels(const MatMulTile& tile, std::byte* scratch) {
+  auto& work = *reinterpret_cast<Scratch*>(scratch);
+  auto* acc = reinterpret_cast<RowSums*>(scratch + sizeof(Scratch));
+  RowSums* mins = acc + tile.tokens;
+  std::fill(acc, acc + 2 * tile.tokens, RowSums{});
+  const PanelFormat format{gguf::info(tile.format).scale_group, code_bias(tile.format),
+                           has_minimum(tile.format)};
+  const size_t row_bytes = QuantizedLayout{tile.values}.row_bytes();
+  for (size_t k = 0; k < tile.values; k += kPanelValues) {
+    const size_t values = std::min(kPanelValues, tile.values - k);
+    for (size_t panel = 0; panel * kPanelRows < tile.rows; ++panel) {
+      unpack(tile, panel, k, values, work);
+    }
+    for (size_t t = 0, tokens; t < tile.tokens; t += tokens) {
+      tokens = QuantizedLayout::block_tokens(t, tile.tokens);
+      const std::byte* x = tile.quantized + t * row_bytes +
+                           k / kActivationGroup * tokens * ActivationGroup::kBytesPerToken;
+      HWY_DYNAMIC_DISPATCH(MultiplyBlock)
+      (work.panels, format, values, x, tokens, acc + t, mins + t);
+    }
+  }
+  for (size_t t = 0; t < tile.tokens; ++t) {
+    for (size_t r = 0; r < tile.rows; ++r) {
+      const float sum = acc[t].rows[r];
+      tile.out[t * tile.out_stride + r] = format.minimum ? sum - mins[t].rows[r] : sum;
+    }
+  }
+}
+
+}  // namespace
+
+void matmul_quantized(const MatMulTile& tile, std::byte* scratch) {
+  const FormatKernels kernels = format_kernels(tile.format);
+  const bool whole = tile.row_bytes == WeightTile::kPacked || tile.rows % kPanelRows == 0;
+  if (tile.tokens > 1 || !kernels.gemv || !whole) return multiply_panels(tile, scratch);
+  for (size_t row = 0; row < tile.rows; row += kPanelRows) {
+    alignas(64) float out[kPanelRows];
+    kernels.gemv(sixteen_rows(tile, row / kPanelRows), tile.quantized, tile.values, out);
+    std::copy_n(out, std::min(kPanelRows, tile.rows - row), tile.out + row);
+  }
+}
+
+size_t matmul_scratch_bytes(size_t tokens) {
+  return sizeof(Scratch) + 2 * tokens * sizeof(RowSums);
+}
 
 const char* instruction_set() { return HWY_DYNAMIC_DISPATCH(InstructionSet)(); }
 

@@ -62,15 +62,15 @@ struct Chains {
   // Adds 32 values: integer products p and activation sums x per 16, activation scale a.
   void add_shared(int32_t p, int32_t x, float scale, float min, float a) {
     acc = std::fma(static_cast<float>(p) * scale, a, acc);
-    mins = std::fma(static_cast<float>(x) * min, a, mins);
+    mins = std::fma(min, static_cast<float>(x) * a, mins);
   }
   void add_pair(const int32_t (&p)[2], const int32_t* x, const float* scale, const float* min,
                 float a) {
     const float t =
         std::fma(static_cast<float>(p[1]), scale[1], static_cast<float>(p[0]) * scale[0]);
-    const float m = std::fma(static_cast<float>(x[1]), min[1], static_cast<float>(x[0]) * min[0]);
     acc = std::fma(t, a, acc);
-    mins = std::fma(m, a, mins);
+    mins = std::fma(min[0], static_cast<float>(x[0]) * a, mins);
+    mins = std::fma(min[1], static_cast<float>(x[1]) * a, mins);
   }
 };
 

@@ -27,14 +27,21 @@ void unpack(gguf::Format format, const std::byte* block, UnpackedBlock& out);
 // equal to the bit to the golden vectors, the sign of zero included.
 void decode_row(gguf::Format format, const std::byte* row, float* out, size_t values);
 
-// What cpu::quantize_row reproduces to the bit.
+// One token's quantized activations: value k is about codes[k] * scales[k / 32].
+struct QuantizedRow {
+  int8_t* codes;  // [values], -127 … 127
+  float* scales;  // [values / 32]
+  int32_t* sums;  // [values / 16], sum of 16 codes each
+};
+
+// What cpu::quantize_block reproduces to the bit.
 void quantize_row(const float* x, size_t values, const QuantizedRow& out);
 
 // The quantized dot product that every integer kernel reproduces to the bit. Groups g of 32 values
 // in ascending order, P the exact integer sum of code * activation code, X the sum of activation
 // codes:
 //   acc  = fma(f32(P_g) * scale_g, a_g, acc)     (two scales: fma(f32(P_1), s_1, f32(P_0) * s_0))
-//   mins = fma(f32(X_g) * min_g,   a_g, mins)    (likewise)
+//   mins = fma(min_g, f32(X_g) * a_g, mins)      (two minimums: one after the other)
 //   result = acc - mins
 float dot_quantized(gguf::Format format, const std::byte* row, const QuantizedRow& x,
                     size_t values);

@@ -333,7 +333,8 @@ class ReferenceBackend final : public Backend {
   }
   Result<std::unique_ptr<Executable>> compile(const Program& program,
                                               std::span<const gguf::TensorView> weights,
-                                              Cache& cache, const MaxBatch& max) override {
+                                              Cache& cache, const MaxBatch& max, WeightHome,
+                                              const std::function<void(WeightId)>&) override {
     auto executable = std::make_unique<ReferenceExecutable>(program, weights,
                                                             static_cast<ReferenceCache&>(cache));
     QUERN_CHECK(executable->allocate(max));

@@ -1,5 +1,8 @@
 #include "kernels/cpu/thread_pool.h"
 
+#include <algorithm>
+#include <cassert>
+
 namespace quern::kernels::cpu {
 namespace {
 
@@ -25,13 +28,38 @@ void wait_change(const std::atomic<uint32_t>& value, uint32_t old) {
 
 }  // namespace
 
-ThreadPool::ThreadPool(size_t threads) {
-  for (size_t worker = 1; worker < threads; ++worker) {
-    workers_.emplace_back([this, worker] { work(worker); });
+bool ThreadPool::Run::take_first(size_t& item) {
+  uint64_t now = items.load(std::memory_order_relaxed);
+  do {
+    item = now >> 32;
+    if (item >= (now & UINT32_MAX)) return false;
+  } while (!items.compare_exchange_weak(now, now + (uint64_t{1} << 32), std::memory_order_relaxed));
+  return true;
+}
+
+bool ThreadPool::Run::take_last(size_t& item) {
+  uint64_t now = items.load(std::memory_order_relaxed);
+  do {
+    item = (now & UINT32_MAX) - 1;
+    if (now >> 32 > item || (now & UINT32_MAX) == 0) return false;
+  } while (!items.compare_exchange_weak(now, now - 1, std::memory_order_relaxed));
+  return true;
+}
+
+ThreadPool::ThreadPool(size_t threads) : runs_(std::max<size_t>(threads, 1)) {
+  try {
+    for (size_t worker = 1; worker < threads; ++worker) {
+      workers_.emplace_back([this, worker] { work(worker); });
+    }
+  } catch (...) {  // the system refused a thread: end those that run
+    stop();
+    throw;
   }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { stop(); }
+
+void ThreadPool::stop() {
   stop_.store(true, std::memory_order_relaxed);
   generation_.fetch_add(1, std::memory_order_release);
   generation_.notify_all();
@@ -44,7 +72,12 @@ void ThreadPool::run_loop(const Loop& loop) {
     return;
   }
   loop_ = loop;
-  next_item_.store(0, std::memory_order_relaxed);
+  assert(loop.items <= UINT32_MAX);
+  for (size_t worker = 0; worker < runs_.size(); ++worker) {
+    const uint64_t begin = loop.items * worker / runs_.size();
+    const uint64_t end = loop.items * (worker + 1) / runs_.size();
+    runs_[worker].items.store(begin << 32 | end, std::memory_order_relaxed);
+  }
   busy_.store(static_cast<uint32_t>(workers_.size()), std::memory_order_relaxed);
   generation_.fetch_add(1, std::memory_order_release);
   generation_.notify_all();
@@ -56,10 +89,11 @@ void ThreadPool::run_loop(const Loop& loop) {
 }
 
 void ThreadPool::take_items(size_t worker) {
-  for (;;) {
-    const size_t item = next_item_.fetch_add(1, std::memory_order_relaxed);
-    if (item >= loop_.items) return;
-    loop_.call(loop_.context, item, worker);
+  size_t item;
+  while (runs_[worker].take_first(item)) loop_.call(loop_.context, item, worker);
+  for (size_t next = 1; next < runs_.size(); ++next) {
+    Run& other = runs_[(worker + next) % runs_.size()];
+    while (other.take_last(item)) loop_.call(loop_.context, item, worker);
   }
 }
 

@@ -11,8 +11,9 @@
 namespace quern::kernels::cpu {
 
 // The calling thread is worker 0; `threads - 1` more are started once and sleep between loops.
-// Work is handed out in single items from a shared counter, because on a virtual machine a core can
-// be taken away at any time. A result must therefore never depend on which worker made it.
+// Every worker starts with a run of neighbouring items, so that it reads memory in one stream; one
+// that is done takes single items from the end of the others' runs, because on a virtual machine a
+// core can be taken away at any time. A result must therefore never depend on which worker made it.
 class ThreadPool {
  public:
   explicit ThreadPool(size_t threads);
@@ -41,12 +42,21 @@ class ThreadPool {
     void* context = nullptr;
   };
 
+  void stop();
   void run_loop(const Loop& loop);
   void work(size_t worker);
   void take_items(size_t worker);
 
+  // Items [begin, end) that nobody has taken, as begin << 32 | end.
+  struct alignas(64) Run {
+    std::atomic<uint64_t> items{0};
+
+    bool take_first(size_t& item);
+    bool take_last(size_t& item);
+  };
+
   Loop loop_;
-  std::atomic<size_t> next_item_{0};
+  std::vector<Run> runs_;                // per worker
   std::atomic<uint32_t> generation_{0};  // raised to start a loop
   std::atomic<uint32_t> busy_{0};        // workers that have not finished the current loop
   std::atomic<bool> stop_{false};

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <random>
 #include <vector>
@@ -16,13 +17,55 @@
 namespace quern::kernels::cpu {
 namespace {
 
+// One token's quantized activations, value by value.
 struct Quantized {
   explicit Quantized(size_t values)
-      : memory(*AlignedBuffer::allocate(QuantizedLayout{values}.row_bytes())),
-        row(QuantizedLayout{values}.row(memory.data(), 0)) {}
-  AlignedBuffer memory;
-  QuantizedRow row;
+      : codes(values), scales(values / kActivationGroup), sums(values / kSumGroup) {}
+
+  std::vector<int8_t> codes;
+  std::vector<float> scales;
+  std::vector<int32_t> sums;
 };
+
+template <typename T>
+T read(const std::byte* at) {
+  T value;
+  std::memcpy(&value, at, sizeof value);
+  return value;
+}
+
+// quantize_block for `tokens` copies of x, each one multiplied by a power of two; what it says of
+// the last token, whose factor is 1.
+Quantized quantize_last(const std::vector<float>& x, size_t tokens) {
+  using Group = ActivationGroup;
+  std::vector<float> rows;
+  for (size_t t = 0; t < tokens; ++t) {
+    for (const float value : x) rows.push_back(std::ldexp(value, static_cast<int>(tokens - 1 - t)));
+  }
+  const auto memory = *AlignedBuffer::allocate(tokens * QuantizedLayout{x.size()}.row_bytes());
+  quantize_block(rows.data(), tokens, x.size(), memory.data());
+  Quantized found(x.size());
+  for (size_t g = 0; g < found.scales.size(); ++g) {
+    const std::byte* group = memory.data() + g * tokens * Group::kBytesPerToken;
+    const size_t last = tokens - 1;
+    const float scale = read<float>(group + Group::scale(tokens, last));
+    found.scales[g] = scale;
+    for (size_t k = 0; k < kActivationGroup; ++k) {
+      found.codes[g * kActivationGroup + k] = read<int8_t>(group + Group::code(tokens, last, k));
+    }
+    for (size_t half = 0; half < 2; ++half) {
+      const auto sum = read<int16_t>(group + Group::sums(tokens, last) + 2 * half);
+      found.sums[2 * g + half] = sum;
+      const float scaled = read<float>(group + Group::scaled_half(tokens, last, half));
+      EXPECT_TRUE(scaled == sum * scale || std::isnan(scale));
+    }
+    const auto both = static_cast<float>(found.sums[2 * g] + found.sums[2 * g + 1]);
+    const float scaled = read<float>(group + Group::scaled_sum(tokens, last));
+    EXPECT_TRUE(scaled == both * scale || std::isnan(scale));
+  }
+  return found;
+}
+Quantized quantize(const std::vector<float>& x) { return quantize_last(x, 1); }
 
 // Magnitudes from subnormal to large, some groups zero, some with ties.
 std::vector<float> varied_row(size_t values) {
@@ -38,82 +81,78 @@ std::vector<float> varied_row(size_t values) {
   return x;
 }
 
-TEST(QuantizeRow, equalsTheScalarVersionOnEveryInstructionSet) {
+TEST(QuantizeBlock, equalsTheScalarVersionOnEveryInstructionSetForAnyNumberOfTokens) {
   const auto x = varied_row(2048);
   Quantized expected(x.size());
-  reference::quantize_row(x.data(), x.size(), expected.row);
+  reference::quantize_row(x.data(), x.size(),
+                          {expected.codes.data(), expected.scales.data(), expected.sums.data()});
   test::for_each_instruction_set([&](bool) {
-    Quantized found(x.size());
-    quantize_row(x.data(), x.size(), found.row);
-    for (size_t k = 0; k < x.size(); ++k) {
-      ASSERT_EQ(found.row.codes[k], expected.row.codes[k]) << k;
-      ASSERT_EQ(found.row.scales[k / 32], expected.row.scales[k / 32]) << k;
-      ASSERT_EQ(found.row.sums[k / 16], expected.row.sums[k / 16]) << k;
+    for (const size_t tokens : {1, 2, 4, 8}) {
+      const Quantized found = quantize_last(x, tokens);
+      ASSERT_EQ(found.codes, expected.codes) << tokens;
+      ASSERT_EQ(found.scales, expected.scales) << tokens;
+      ASSERT_EQ(found.sums, expected.sums) << tokens;
     }
   });
 }
 
-TEST(QuantizeRow, isWithinHalfAStepAndUsesTheWholeRange) {
+TEST(QuantizeBlock, isWithinHalfAStepAndUsesTheWholeRange) {
   std::mt19937 random(8);
   std::normal_distribution<float> normal;
   std::vector<float> x(512);
   for (float& value : x) value = normal(random);
-  Quantized q(x.size());
-  quantize_row(x.data(), x.size(), q.row);
+  const Quantized q = quantize(x);
   for (size_t g = 0; g < x.size(); g += 32) {
     int largest = 0;
     for (size_t k = g; k < g + 32; ++k) {
-      const double scale = q.row.scales[k / 32];
-      EXPECT_NEAR(q.row.codes[k] * scale, x[k], 0.5001 * scale);
-      largest = std::max(largest, std::abs(int{q.row.codes[k]}));
+      const double scale = q.scales[k / 32];
+      EXPECT_NEAR(q.codes[k] * scale, x[k], 0.5001 * scale);
+      largest = std::max(largest, std::abs(int{q.codes[k]}));
     }
     EXPECT_EQ(largest, 127);
   }
   for (size_t g = 0; g < x.size(); g += 16) {
     int sum = 0;
-    for (size_t k = g; k < g + 16; ++k) sum += q.row.codes[k];
-    EXPECT_EQ(q.row.sums[g / 16], sum);
+    for (size_t k = g; k < g + 16; ++k) sum += q.codes[k];
+    EXPECT_EQ(q.sums[g / 16], sum);
   }
 }
 
-TEST(QuantizeRow, roundsTiesToEven) {
+TEST(QuantizeBlock, roundsTiesToEven) {
   std::vector<float> x(32, 0.0f);
   x[0] = 127.0f;
   x[1] = 2.5f;
   x[2] = 3.5f;
   x[3] = -2.5f;
-  Quantized q(x.size());
-  quantize_row(x.data(), x.size(), q.row);
-  EXPECT_EQ(q.row.scales[0], 1.0f);
-  EXPECT_EQ(q.row.codes[1], 2);
-  EXPECT_EQ(q.row.codes[2], 4);
-  EXPECT_EQ(q.row.codes[3], -2);
+  const Quantized q = quantize(x);
+  EXPECT_EQ(q.scales[0], 1.0f);
+  EXPECT_EQ(q.codes[1], 2);
+  EXPECT_EQ(q.codes[2], 4);
+  EXPECT_EQ(q.codes[3], -2);
 }
 
-TEST(QuantizeRow, showsNotANumberAndInfinityInTheScaleOfTheirGroup) {
+TEST(QuantizeBlock, showsNotANumberAndInfinityInTheScaleOfTheirGroup) {
   for (const float bad :
        {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity()}) {
     std::vector<float> x(96, 1.0f);
     x[40] = bad;
     test::for_each_instruction_set([&](bool) {
-      Quantized q(x.size());
-      quantize_row(x.data(), x.size(), q.row);
-      EXPECT_EQ(q.row.codes[0], 127);
-      EXPECT_TRUE(std::isnan(q.row.scales[1]));
-      EXPECT_TRUE(std::all_of(q.row.codes + 32, q.row.codes + 64, [](int c) { return c == 0; }));
-      EXPECT_EQ(q.row.sums[2], 0);
-      EXPECT_EQ(q.row.codes[64], 127);
+      const Quantized q = quantize(x);
+      EXPECT_EQ(q.codes[0], 127);
+      EXPECT_TRUE(std::isnan(q.scales[1]));
+      EXPECT_TRUE(std::all_of(&q.codes[32], &q.codes[64], [](int c) { return c == 0; }));
+      EXPECT_EQ(q.sums[2], 0);
+      EXPECT_EQ(q.codes[64], 127);
     });
   }
 }
 
-TEST(QuantizeRow, treatsValuesWithSubnormalScaleAsZero) {
+TEST(QuantizeBlock, treatsValuesWithSubnormalScaleAsZero) {
   std::vector<float> x(32, 1e-37f);
   x[0] = 1.2e-36f;  // scale 9.4e-39
-  Quantized q(x.size());
-  quantize_row(x.data(), x.size(), q.row);
-  EXPECT_EQ(q.row.scales[0], 0);
-  EXPECT_EQ(q.row.codes[0], 0);
+  const Quantized q = quantize(x);
+  EXPECT_EQ(q.scales[0], 0);
+  EXPECT_EQ(q.codes[0], 0);
 }
 
 }  // namespace

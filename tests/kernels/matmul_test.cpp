@@ -2,13 +2,16 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstring>
 #include <random>
 #include <vector>
 
 #include "kernels/cpu/aligned_buffer.h"
-#include "kernels/cpu/panel.h"
+#include "kernels/cpu/format_kernels.h"
+#include "kernels/cpu/packed.h"
 #include "kernels/cpu/reference.h"
 #include "tests/kernels/random_blocks.h"
 #include "tests/kernels/targets.h"
@@ -43,22 +46,34 @@ class Activations {
 
   const float* floats() const { return floats_.data(); }
   const std::byte* quantized() const { return memory_.data(); }
-  QuantizedRow row(size_t token) const {
-    return QuantizedLayout{values_ / 32 * 32}.row(memory_.data(), token);
+  // As the reference reads them.
+  reference::QuantizedRow row(size_t token) {
+    return {codes_.data() + token * values_, scales_.data() + token * (values_ / 32),
+            sums_.data() + token * (values_ / 16)};
   }
 
  private:
   void quantize(size_t tokens) {
     if (values_ % 32 != 0) return;  // only float formats have such rows
-    const QuantizedLayout layout{values_};
-    memory_ = *AlignedBuffer::allocate(tokens * layout.row_bytes());
+    const size_t row_bytes = QuantizedLayout{values_}.row_bytes();
+    memory_ = *AlignedBuffer::allocate(tokens * row_bytes);
+    codes_.resize(tokens * values_);
+    scales_.resize(tokens * values_ / 32);
+    sums_.resize(tokens * values_ / 16);
     for (size_t t = 0; t < tokens; ++t) {
       reference::quantize_row(floats_.data() + t * values_, values_, row(t));
+    }
+    for (size_t t = 0, count; t < tokens; t += count) {
+      count = QuantizedLayout::block_tokens(t, tokens);
+      quantize_block(floats_.data() + t * values_, count, values_, memory_.data() + t * row_bytes);
     }
   }
 
   size_t values_;
   std::vector<float> floats_;
+  std::vector<int8_t> codes_;
+  std::vector<float> scales_;
+  std::vector<int32_t> sums_;
   AlignedBuffer memory_;
 };
 
@@ -66,16 +81,45 @@ struct Shape {
   size_t rows, tokens, values;
 };
 
-// Compares matmul_tile with the reference, for every row and token.
+// What matmul_tile writes into [tokens][out_stride], and -1 where it does not write.
+std::vector<float> multiply(MatMulTile tile, const Shape& shape) {
+  std::vector<float> out(shape.tokens * tile.out_stride, -1.0f);
+  const auto scratch = *AlignedBuffer::allocate(matmul_scratch_bytes(shape.tokens));
+  tile.out = out.data();
+  matmul_tile(tile, scratch.data());
+  return out;
+}
+
+// The rows of a tile in packed form; empty if this instruction set has no such form.
+AlignedBuffer packed_rows(const gguf::FormatInfo& format, const std::vector<std::byte>& weights,
+                          const Shape& shape) {
+  const auto pack = format_kernels(format.format).pack;
+  if (!pack) return {};
+  const size_t row_bytes = format.row_bytes(shape.values);
+  const size_t tile_bytes = packed_tile_bytes(format.format, shape.values);
+  auto packed = *AlignedBuffer::allocate(packed_bytes(format.format, shape.rows, shape.values));
+  for (size_t row = 0; row < shape.rows; row += kPanelRows) {
+    pack(weights.data() + row * row_bytes, std::min(kPanelRows, shape.rows - row), row_bytes,
+         packed.data() + row / kPanelRows * tile_bytes);
+  }
+  return packed;
+}
+
+// Compares matmul_tile, of mapped and of packed rows, with the reference, for every row and token.
 void expect_equals_reference(const gguf::FormatInfo& format, const std::vector<std::byte>& weights,
-                             const Activations& x, const Shape& shape, bool exact) {
+                             Activations& x, const Shape& shape, bool exact) {
   const size_t row_bytes = format.row_bytes(shape.values);
   const size_t out_stride = shape.rows + 3;
-  std::vector<float> out(shape.tokens * out_stride, -1.0f);
-  const auto scratch = *AlignedBuffer::allocate(matmul_scratch_bytes(shape.tokens));
-  matmul_tile({format.format, weights.data(), row_bytes, shape.rows, shape.values, x.quantized(),
-               x.floats(), shape.values, shape.tokens, out.data(), out_stride},
-              scratch.data());
+  MatMulTile tile{format.format, weights.data(), row_bytes,  shape.rows,
+                  shape.values,  x.quantized(),  x.floats(), shape.values,
+                  shape.tokens,  nullptr,        out_stride};
+  const std::vector<float> out = multiply(tile, shape);
+  if (const AlignedBuffer packed = packed_rows(format, weights, shape); packed.size() > 0) {
+    tile.weights = packed.data();
+    tile.row_bytes = WeightTile::kPacked;
+    const std::vector<float> from_packed = multiply(tile, shape);
+    ASSERT_EQ(std::memcmp(from_packed.data(), out.data(), out.size() * sizeof(float)), 0);
+  }
   std::vector<float> decoded(shape.values);
   for (size_t t = 0; t < shape.tokens; ++t) {
     for (size_t r = 0; r < shape.rows; ++r) {
@@ -111,11 +155,13 @@ class MatMulTileTest : public testing::TestWithParam<gguf::FormatInfo> {
 TEST_P(MatMulTileTest, equalsReferenceForAnyNumberOfRowsAndTokens) {
   const size_t values = odd_values();
   const auto weights = test::random_matrix(GetParam(), kRowTile, values, random_);
-  const Activations x(33, values, random_);
   test::for_each_instruction_set([&](bool exact) {
-    for (size_t rows = 1; rows <= kRowTile; ++rows) {
-      expect_equals_reference(GetParam(), weights, x, {rows, (rows - 1) % 9 + 1, values}, exact);
+    for (const size_t rows : {1, 2, 3, 5, 8, 13, 15, 16, 17, 18, 20, 24, 31, 32}) {
+      const size_t tokens = (rows - 1) % 17 + 1;
+      Activations x(tokens, values, random_);
+      expect_equals_reference(GetParam(), weights, x, {rows, tokens, values}, exact);
     }
+    Activations x(33, values, random_);
     expect_equals_reference(GetParam(), weights, x, {kRowTile, 33, values}, exact);
   });
 }
@@ -125,7 +171,7 @@ TEST_P(MatMulTileTest, equalsReferenceForRowsOfAnyLength) {
   test::for_each_instruction_set([&](bool exact) {
     for (const size_t values : {block, 2 * block, 16 * block, 17 * block, size_t{16384}}) {
       const auto weights = test::random_matrix(GetParam(), 5, values, random_);
-      const Activations x(3, values, random_);
+      Activations x(3, values, random_);
       expect_equals_reference(GetParam(), weights, x, {5, 3, values}, exact);
     }
   });
@@ -139,8 +185,7 @@ TEST_P(MatMulTileTest, keepsExtremeCodesExact) {
       test::fill_block(GetParam(), fill, weights.data() + at);
     }
     for (const size_t period : {1, 2, 1000}) {
-      const auto x =
-          Activations::extreme(2, values, [&](size_t i) { return i % period == period - 1; });
+      auto x = Activations::extreme(2, values, [&](size_t i) { return i % period == period - 1; });
       test::for_each_instruction_set([&](bool exact) {
         expect_equals_reference(GetParam(), weights, x, {kRowTile, 2, values}, exact);
       });
@@ -164,8 +209,8 @@ TEST_P(QuantizedFormatTest, dotProductIsCloseToDoublePrecision) {
   std::mt19937 random(kSeed);
   for (const size_t values : {size_t{GetParam().block_values}, size_t{16384}}) {
     const auto row = test::random_matrix(GetParam(), 1, values, random);
-    const Activations activations(1, values, random);
-    const QuantizedRow x = activations.row(0);
+    Activations activations(1, values, random);
+    const reference::QuantizedRow x = activations.row(0);
     std::vector<float> decoded(values);
     reference::decode_row(GetParam().format, row.data(), decoded.data(), values);
     double sum = 0, magnitude = 0;
@@ -186,7 +231,7 @@ TEST_P(QuantizedFormatTest, panelEqualsScalarUnpacking) {
   const auto weights = test::random_matrix(format, kPanelRows, values, random);
   test::for_each_instruction_set([&](bool) {
     Panel panel{};
-    unpack_panel(format.format, weights.data(), format.row_bytes(values), values, panel);
+    unpack_panel(format.format, {weights.data(), format.row_bytes(values)}, 0, values, panel);
     for (size_t row = 0; row < kPanelRows; ++row) {
       for (size_t k = 0; k < values; ++k) {
         reference::UnpackedBlock block;
@@ -196,7 +241,8 @@ TEST_P(QuantizedFormatTest, panelEqualsScalarUnpacking) {
                             weights.data() + row * format.row_bytes(values) + format.row_bytes(k),
                             block);
         }
-        ASSERT_EQ(panel.codes[k / 4][row][k % 4] - kPanelBias, block.codes[i]) << row << ' ' << k;
+        ASSERT_EQ(panel.codes[k / 4][row][k % 4] - code_bias(format.format), block.codes[i])
+            << row << ' ' << k;
         const size_t group = k / format.scale_group;
         ASSERT_EQ(panel.scale[group][row], block.scale[i / 16]) << row << ' ' << k;
         if (has_minimum(format.format)) {

@@ -1,6 +1,7 @@
 // `quern plan`, and what `quern run` does when memory is short.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <nlohmann/json.hpp>
 
@@ -129,7 +130,7 @@ TEST(Plan, refusesWrongProfilesInOneLine) {
 }
 
 TEST(PlanRun, refusesWhatDoesNotFitAndNamesWhatWould) {
-  const auto result = run_program({"run", kModel, "-p", "Hello!", "--ram", "18M", "--ctx", "512",
+  const auto result = run_program({"run", kModel, "-p", "Hello!", "--ram", "20000K", "--ctx", "512",
                                    "--kv", "f32", "--threads", "2"});
   EXPECT_EQ(result.exit_code, 1);
   EXPECT_EQ(result.out, "");
@@ -145,8 +146,8 @@ TEST(PlanRun, runsItAnywayWhenForced) {
 }
 
 TEST(PlanRun, saysWhatItChangedToFit) {
-  const auto result = run_program(
-      {"run", kModel, "-p", "Hello!", "-n", "2", "--temp", "0", "--ram", "18M", "--threads", "2"});
+  const auto result = run_program({"run", kModel, "-p", "Hello!", "-n", "2", "--temp", "0", "--ram",
+                                   "19600K", "--threads", "2"});
   EXPECT_EQ(result.exit_code, 0) << result.err;
   EXPECT_THAT(result.err, HasSubstr("key/value cache q8_0 instead of f16: as asked it would need"));
 }
@@ -156,6 +157,28 @@ TEST(PlanRun, comparesPlannedWithMeasured) {
       run_program({"run", kModel, "-p", "Hello!", "-n", "2", "--stats", "--threads", "2"});
   EXPECT_THAT(result.err,
               ::testing::ContainsRegex("memory planned .* mapped.*, measured .* mapped"));
+}
+
+// As under ulimit -v, from too little to start threads to enough: an answer, or one line.
+TEST(PlanRun, endsInOneLineWhenAddressSpaceIsShort) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "sanitizers need address space of their own";
+#endif
+  rlimit before;
+  ASSERT_EQ(::getrlimit(RLIMIT_AS, &before), 0);
+  int answered = 0, refused = 0;
+  for (rlim_t limit = 96 << 20; limit <= 800 << 20; limit += 44 << 20) {
+    const rlimit less{limit, before.rlim_max};
+    ASSERT_EQ(::setrlimit(RLIMIT_AS, &less), 0);
+    const auto result = run_program({"run", kModel, "-p", "Hello!", "-n", "2", "--ctx", "130000",
+                                     "--temp", "0", "--threads", "8", "--force"});
+    ASSERT_EQ(::setrlimit(RLIMIT_AS, &before), 0);
+    answered += result.exit_code == 0;
+    refused += result.exit_code == 1;
+    EXPECT_EQ(std::ranges::count(result.err, '\n'), result.exit_code) << limit << result.err;
+  }
+  EXPECT_GT(answered, 0);
+  EXPECT_GT(refused, 5);
 }
 
 TEST(Sizes, areReadAndWrittenInBinaryUnits) {

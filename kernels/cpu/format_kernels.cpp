@@ -1,0 +1,59 @@
+#include "kernels/cpu/format_kernels.h"
+
+#include <cassert>
+
+#include "kernels/cpu/reference.h"
+
+namespace quern::kernels::cpu {
+
+// formats.inc lists the files of formats/, one QUERN_FORMAT_FILE(NAME) each; the build writes it.
+#define QUERN_FORMAT_FILE(name) FormatKernels kernels_##name();
+#include "formats.inc"
+#undef QUERN_FORMAT_FILE
+
+FormatKernels format_kernels(gguf::Format format) {
+  switch (format) {
+#define QUERN_FORMAT_FILE(name) \
+  case gguf::Format::name:      \
+    return kernels_##name();
+#include "formats.inc"
+#undef QUERN_FORMAT_FILE
+    default:
+      return {};
+  }
+}
+
+namespace {
+
+void unpack_reference(const gguf::FormatInfo& format, const WeightTile& tile, size_t k,
+                      size_t values, Panel& panel) {
+  for (size_t row = 0; row < kPanelRows; ++row) {
+    for (size_t v = 0; v < values; v += format.block_values) {
+      reference::UnpackedBlock unpacked;
+      reference::unpack(format.format, tile.bytes + row * tile.stride + format.row_bytes(k + v),
+                        unpacked);
+      for (size_t i = 0; i < format.block_values; ++i) {
+        const int code = unpacked.codes[i] + code_bias(format.format);
+        panel.codes[(v + i) / 4][row][(v + i) % 4] = static_cast<uint8_t>(code);
+      }
+      for (size_t i = 0; i < format.block_values; i += format.scale_group) {
+        panel.scale[(v + i) / format.scale_group][row] = unpacked.scale[i / 16];
+        panel.min[(v + i) / format.scale_group][row] = unpacked.min[i / 16];
+      }
+    }
+  }
+}
+
+}  // namespace
+
+void unpack_panel(gguf::Format format, const WeightTile& tile, size_t k, size_t values,
+                  Panel& panel) {
+  if (const FormatKernels kernels = format_kernels(format); kernels.unpack) {
+    kernels.unpack(tile, k, values, panel);
+  } else {
+    assert(tile.stride != WeightTile::kPacked);
+    unpack_reference(gguf::info(format), tile, k, values, panel);
+  }
+}
+
+}  // namespace quern::kernels::cpu

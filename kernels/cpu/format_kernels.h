@@ -1,0 +1,39 @@
+// What a format brings to the integer kernels: one file in formats/ each.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "gguf/format.h"
+#include "kernels/cpu/panel.h"
+
+namespace quern::kernels::cpu {
+
+// 16 rows of a weight matrix: as in the file, `stride` bytes apart, or packed (see packed.h).
+struct WeightTile {
+  static constexpr size_t kPacked = 0;
+
+  const std::byte* bytes;
+  size_t stride;
+};
+
+struct FormatKernels {
+  // Unpacks values k … k + values - 1 of 16 rows into the panel's first columns; k: a multiple of
+  // 256 or 0, values: a multiple of the format's block, at most 256.
+  void (*unpack)(const WeightTile& tile, size_t k, size_t values, Panel& panel) = nullptr;
+  // out[16] = rows of `values` values times one token, a block of activations with one token.
+  void (*gemv)(const WeightTile& tile, const std::byte* x, size_t values, float* out) = nullptr;
+  // Packs `rows` <= 16 rows of row_bytes bytes; `tile`: packed_tile_bytes(), 64-byte aligned.
+  void (*pack)(const std::byte* rows_start, size_t rows, size_t row_bytes,
+               std::byte* tile) = nullptr;
+};
+
+// The kernels of a quantized format on this machine; none on one without SIMD, or for a format
+// that has no file in formats/.
+FormatKernels format_kernels(gguf::Format format);
+
+// FormatKernels::unpack where there is one, otherwise the scalar reference.
+void unpack_panel(gguf::Format format, const WeightTile& tile, size_t k, size_t values,
+                  Panel& panel);
+
+}  // namespace quern::kernels::cpu

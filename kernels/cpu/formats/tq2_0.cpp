@@ -1,0 +1,39 @@
+// TQ2_0: 2-bit digits -1, 0, 1, one scale per 256 (spec: block formats).
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/formats/tq2_0.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include "kernels/cpu/formats/k_quants-inl.h"
+
+#if HWY_TARGET != HWY_SCALAR
+HWY_BEFORE_NAMESPACE();
+namespace quern::kernels::cpu::HWY_NAMESPACE {
+
+template <>
+struct Unpacker<gguf::Format::TQ2_0> {
+  static constexpr std::array kOrder = std::to_array<Segment>({{0, 64}, {64, 2}});
+
+  template <class From, class To>
+  static HWY_INLINE void Block(const From& rows, To& out) {
+    Unroll<4>([&](auto chunk) QUERN_INLINE_LAMBDA {
+      const FourWords qs = LoadWords(rows, 16 * chunk);
+      const size_t start = 128 * (chunk / 2) + 16 * (chunk % 2);
+      Unroll<4>([&](auto j) QUERN_INLINE_LAMBDA {
+        const size_t k = start + 4 * j;
+        out.Codes(k, TwoBits<0>(qs.w[j]));
+        out.Codes(k + 32, TwoBits<1>(qs.w[j]));
+        out.Codes(k + 64, TwoBits<2>(qs.w[j]));
+        out.Codes(k + 96, TwoBits<3>(qs.w[j]));
+      });
+    });
+    const VF d = HalfToFloat(LoadField(rows, 64));
+    Unroll<8>([&](auto g) QUERN_INLINE_LAMBDA { out.Scale(g, d); });
+  }
+};
+
+}  // namespace quern::kernels::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+#endif
+
+QUERN_FORMAT_KERNELS(TQ2_0)

@@ -1,0 +1,452 @@
+// What the formats share. An Unpacker reads a block of 4, 8 or 16 rows as vectors whose 32-bit
+// lanes are rows: a lane holds four bytes of its row, and bits are moved within lanes only, the
+// same way at every vector width. Where the bytes come from (mapped or packed rows) and where codes
+// and scales go (a panel, or straight into dot products) are its template parameters.
+#if defined(QUERN_UNPACKER_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef QUERN_UNPACKER_INL_H_
+#undef QUERN_UNPACKER_INL_H_
+#else
+#define QUERN_UNPACKER_INL_H_
+#endif
+
+#include <hwy/cache_control.h>
+#include <hwy/highway.h>
+
+#include <array>
+#include <cstring>
+
+#include "kernels/cpu/dot_lanes-inl.h"
+#include "kernels/cpu/format_kernels.h"
+#include "kernels/cpu/packed.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace quern::kernels::cpu::HWY_NAMESPACE {
+
+// Specialized by every format: `template <class From, class To> static void Block(const From& rows,
+// To& out)` unpacks one block of Lanes(D32()) rows.
+template <gguf::Format>
+struct Unpacker;
+
+#if HWY_TARGET != HWY_SCALAR
+
+HWY_INLINE V32 Splat(uint32_t word) { return hn::Set(D32(), word); }
+// The same byte in all four places of every lane.
+HWY_INLINE V32 SplatByte(uint32_t byte) { return Splat(byte * 0x01010101u); }
+
+// A piece of a block: `bytes` bytes from byte `offset` on.
+struct Segment {
+  size_t offset, bytes;
+};
+
+// The packed order of a block's bytes: that in which Unpacker<F>::Block reads them, so that a tile
+// is one ascending stream, given by Unpacker<F>::kOrder where it differs from the file's. A segment
+// of less than a word (a scale) comes after the words of all blocks of a run.
+template <gguf::Format F>
+struct PackedOrder {
+  static constexpr size_t kBytes = gguf::Traits<F>::kBytes, kRun = packed_run(F);
+
+  static constexpr auto segments() {
+    if constexpr (requires { Unpacker<F>::kOrder; }) {
+      return Unpacker<F>::kOrder;
+    } else {
+      return std::array{Segment{0, kBytes}};
+    }
+  }
+  static constexpr size_t word_bytes() {  // of one block, without what is less than a word
+    size_t bytes = 0;
+    for (const Segment& segment : segments()) bytes += segment.bytes / 4 * 4;
+    return bytes;
+  }
+  // Where byte `offset` of block `block` of a run lies in the packed run.
+  static constexpr size_t position(size_t block, size_t offset) {
+    return kPositions[block][offset];
+  }
+
+ private:
+  static constexpr auto kPositions = [] {
+    std::array<std::array<uint16_t, kBytes>, kRun> positions{};
+    for (size_t block = 0; block < kRun; ++block) {
+      size_t next = block * word_bytes();
+      for (const Segment& segment : segments()) {
+        const bool field = segment.bytes < 4;
+        const size_t at = field ? kRun * word_bytes() + block * segment.bytes : next;
+        for (size_t i = 0; i < segment.bytes; ++i) {
+          positions[block][segment.offset + i] = static_cast<uint16_t>(at + i);
+        }
+        if (!field) next += segment.bytes;
+      }
+    }
+    return positions;
+  }();
+};
+
+// The same block of Lanes(D32()) rows, as the file has them.
+template <gguf::Format F>
+struct MappedRows {
+  const uint8_t* first;
+  size_t stride;
+};
+
+// The same, packed: line w of a run holds the bytes at positions 4w … 4w + 3, of every row. kBlock:
+// which block of the run.
+template <gguf::Format F, size_t kBlock>
+struct PackedRows {
+  const uint32_t* lines;
+};
+
+// 16 bytes from each of Lanes(d) / 4 rows that lie `stride` bytes apart.
+template <class D>
+HWY_INLINE hn::Vec<D> LoadChunks(D d, const uint8_t* chunk, size_t stride) {
+  if constexpr (hn::MaxLanes(D()) == 4) {
+    return hn::BitCast(d, hn::LoadU(hn::Repartition<uint8_t, D>(), chunk));
+  } else {
+    const hn::Half<D> half;
+    return hn::Combine(d, LoadChunks(half, chunk + hn::MaxLanes(half) / 4 * stride, stride),
+                       LoadChunks(half, chunk, stride));
+  }
+}
+
+// 16 bytes of every row: lane r of w[j] holds bytes 4j … 4j + 3 of row r.
+struct FourWords {
+  V32 w[4];
+};
+
+// 16 bytes of rows that lie `stride` bytes apart, transposed 4 rows by 4 words at a time.
+HWY_INLINE FourWords TransposeWords(const uint8_t* chunk, size_t stride) {
+  const D32 d;
+  const hn::Repartition<uint64_t, D32> d64;
+  const size_t four = 4 * stride;
+  const auto r0 = LoadChunks(d, chunk, four);
+  const auto r1 = LoadChunks(d, chunk + stride, four);
+  const auto r2 = LoadChunks(d, chunk + 2 * stride, four);
+  const auto r3 = LoadChunks(d, chunk + 3 * stride, four);
+  const auto low01 = hn::BitCast(d64, hn::InterleaveLower(d, r0, r1));
+  const auto low23 = hn::BitCast(d64, hn::InterleaveLower(d, r2, r3));
+  const auto high01 = hn::BitCast(d64, hn::InterleaveUpper(d, r0, r1));
+  const auto high23 = hn::BitCast(d64, hn::InterleaveUpper(d, r2, r3));
+  return {{hn::BitCast(d, hn::InterleaveLower(d64, low01, low23)),
+           hn::BitCast(d, hn::InterleaveUpper(d64, low01, low23)),
+           hn::BitCast(d, hn::InterleaveLower(d64, high01, high23)),
+           hn::BitCast(d, hn::InterleaveUpper(d64, high01, high23))}};
+}
+
+// How far ahead of their use lines are asked for. Asking evenly, line for line, keeps as many
+// requests under way as a plain read does; asking for a block at once stalls.
+constexpr size_t kPrefetchLines = 128;
+
+// Bytes offset … offset + 15 of every row's block. `offset` is a constant wherever this is inlined.
+template <gguf::Format F>
+HWY_INLINE FourWords LoadWords(const MappedRows<F>& rows, size_t offset) {
+  return TransposeWords(rows.first + offset, rows.stride);
+}
+template <gguf::Format F, size_t kBlock>
+HWY_INLINE FourWords LoadWords(const PackedRows<F, kBlock>& rows, size_t offset) {
+  FourWords words;
+  Unroll<4>([&](auto j) QUERN_INLINE_LAMBDA {
+    const size_t line = PackedOrder<F>::position(kBlock, offset + 4 * j) / 4;
+    words.w[j] = hn::Load(D32(), rows.lines + line * kPanelRows);
+    hwy::Prefetch(rows.lines + (line + kPrefetchLines) * kPanelRows);
+  });
+  return words;
+}
+
+// A field of less than a word at byte `offset`, in the lowest bits; what is above it is undefined.
+template <gguf::Format F>
+HWY_INLINE V32 LoadField(const MappedRows<F>& rows, size_t offset) {
+  constexpr size_t kBytes = gguf::Traits<F>::kBytes;
+  if (offset + 16 <= kBytes) return LoadWords(rows, offset).w[0];
+  return hn::ShiftRight<16>(LoadWords(rows, kBytes - 16).w[3]);  // the last two bytes of the block
+}
+template <gguf::Format F, size_t kBlock>
+HWY_INLINE V32 LoadField(const PackedRows<F, kBlock>& rows, size_t offset) {
+  const size_t position = PackedOrder<F>::position(kBlock, offset);
+  const V32 word = hn::Load(D32(), rows.lines + position / 4 * kPanelRows);
+  switch (position % 4) {
+    case 0:
+      return word;
+    case 1:
+      return hn::ShiftRight<8>(word);
+    case 2:
+      return hn::ShiftRight<16>(word);
+    default:
+      return hn::ShiftRight<24>(word);
+  }
+}
+
+// Writes an unpacked block into the lanes of its rows in a panel, from the block's first value on.
+struct PanelColumns {
+  uint8_t* codes_at;
+  float* scale_at;
+  float* min_at;
+
+  // Values k … k + 3 of the block.
+  HWY_INLINE void Codes(size_t k, V32 biased) const {
+    const D32 d;
+    hn::Store(biased, d, reinterpret_cast<uint32_t*>(codes_at + k * kPanelRows));
+  }
+  HWY_INLINE void Scale(size_t group, VF scale) const {
+    hn::Store(scale, DF(), scale_at + group * kPanelRows);
+  }
+  HWY_INLINE void Min(size_t group, VF min) const {
+    hn::Store(min, DF(), min_at + group * kPanelRows);
+  }
+};
+
+// Has the compiler compute `v` here, between the requests for lines, not after all of them.
+HWY_INLINE void KeepOrder(VI& v) {
+#if HWY_ARCH_X86
+  asm volatile("" : "+v"(v.raw));
+#else
+  (void)v;
+#endif
+}
+
+// Multiplies an unpacked block with one token's activations, `x`: the ActivationGroups of the
+// block.
+template <gguf::Format F>
+class BlockDots {
+ public:
+  HWY_INLINE explicit BlockDots(const std::byte* x) : x_(x) {
+    Unroll<kGroups>([&](auto g) QUERN_INLINE_LAMBDA {
+      constexpr Half kHalf = kGroup == kActivationGroup ? Half::kBoth
+                             : g % 2 == 0               ? Half::kFirst
+                                                        : Half::kSecond;
+      dots_[g] = BiasStart<kHalf>(kBias, x_ + Of(g * kGroup) + ActivationGroup::sums(1, 0));
+    });
+  }
+
+  HWY_INLINE void Codes(size_t k, V32 biased) {
+    const VI x = Broadcast(x_ + Of(k) + ActivationGroup::code(1, 0, k % kActivationGroup));
+    dots_[k / kGroup] = DotQuads<(kBias > 64)>(dots_[k / kGroup], biased, x);
+    KeepOrder(dots_[k / kGroup]);
+  }
+  HWY_INLINE void Scale(size_t group, VF scale) { scales_[group] = scale; }
+  HWY_INLINE void Min(size_t group, VF min) { mins_[group] = min; }
+
+  // Appends the block to the chains of its rows: see reference::dot_quantized.
+  HWY_INLINE void AddTo(VF& acc, VF& mins) const {
+    Unroll<Traits::kValues / kActivationGroup>([&](auto g) QUERN_INLINE_LAMBDA {
+      const std::byte* x = x_ + Of(g * kActivationGroup);
+      VF product;
+      if constexpr (kGroup == kActivationGroup) {
+        product = hn::Mul(Product(g), scales_[g]);
+        if constexpr (has_minimum(F)) {
+          mins = hn::MulAdd(mins_[g], BroadcastFloat(x + ActivationGroup::scaled_sum(1, 0)), mins);
+        }
+      } else {
+        product = hn::MulAdd(Product(2 * g + 1), scales_[2 * g + 1],
+                             hn::Mul(Product(2 * g), scales_[2 * g]));
+        if constexpr (has_minimum(F)) {
+          Unroll<2>([&](auto half) QUERN_INLINE_LAMBDA {
+            const std::byte* at = x + ActivationGroup::scaled_half(1, 0, half);
+            mins = hn::MulAdd(mins_[2 * g + half], BroadcastFloat(at), mins);
+          });
+        }
+      }
+      acc = hn::MulAdd(product, BroadcastFloat(x + ActivationGroup::scale(1, 0)), acc);
+    });
+  }
+
+ private:
+  using Traits = gguf::Traits<F>;
+  static constexpr int kBias = code_bias(F);
+  static constexpr size_t kGroup = Traits::kScaleGroup;
+  static constexpr size_t kGroups = Traits::kValues / kGroup;
+
+  // Where the activation group of value k lies.
+  static constexpr size_t Of(size_t k) {
+    return k / kActivationGroup * ActivationGroup::kBytesPerToken;
+  }
+  HWY_INLINE VF Product(size_t group) const { return hn::ConvertTo(DF(), dots_[group]); }
+
+  const std::byte* x_;
+  VI dots_[kGroups];
+  VF scales_[kGroups];
+  VF mins_[kGroups];
+};
+
+// Fields of words.
+HWY_INLINE V32 LowNibbles(V32 w) { return hn::And(w, SplatByte(0x0F)); }
+HWY_INLINE V32 HighNibbles(V32 w) { return hn::And(hn::ShiftRight<4>(w), SplatByte(0x0F)); }
+
+template <int kIndex>
+HWY_INLINE V32 Byte(V32 w) {
+  if constexpr (kIndex == 3) return hn::ShiftRight<24>(w);
+  return hn::And(hn::ShiftRight<8 * kIndex>(w), Splat(0xFF));
+}
+
+// Byte kIndex of each lane, sign extended.
+template <int kIndex>
+HWY_INLINE hn::Vec<hn::RebindToSigned<D32>> SignedByte(V32 w) {
+  const hn::RebindToSigned<D32> d;
+  return hn::ShiftRight<24>(hn::BitCast(d, hn::ShiftLeft<24 - 8 * kIndex>(w)));
+}
+
+// Small unsigned integers (below 2^31) as numbers.
+HWY_INLINE VF ToFloat(V32 w) {
+  return hn::ConvertTo(DF(), hn::BitCast(hn::RebindToSigned<D32>(), w));
+}
+
+// The lower 16 bits as binary16.
+HWY_INLINE VF HalfToFloat(V32 w) {
+  const hn::Rebind<uint16_t, D32> d16;
+  const hn::Rebind<hwy::float16_t, D32> df16;
+  return hn::PromoteTo(DF(), hn::BitCast(df16, hn::TruncateTo(d16, w)));
+}
+HWY_INLINE VF UpperHalfToFloat(V32 w) { return HalfToFloat(hn::ShiftRight<16>(w)); }
+
+// Bits 0 … 3 to the lowest bits of bytes 0 … 3.
+HWY_INLINE V32 SpreadBits(V32 nibble) {
+  const V32 pairs = hn::Or(nibble, hn::ShiftLeft<7>(nibble));
+  return hn::And(hn::Or(pairs, hn::ShiftLeft<14>(pairs)), SplatByte(1));
+}
+// The four two-bit fields of a byte to bytes 0 … 3.
+HWY_INLINE V32 SpreadPairs(V32 byte) {
+  const V32 pairs = hn::Or(byte, hn::ShiftLeft<6>(byte));
+  return hn::And(hn::Or(pairs, hn::ShiftLeft<12>(pairs)), SplatByte(3));
+}
+
+// A table of 16 codes, biased, for Lookup.
+HWY_INLINE V32 LoadTable(const int8_t* codes, uint8_t bias) {
+  const hn::Repartition<uint8_t, D32> d8;
+  const auto table = hn::LoadDup128(d8, reinterpret_cast<const uint8_t*>(codes));
+  return hn::BitCast(D32(), hn::Add(table, hn::Set(d8, bias)));
+}
+HWY_INLINE V32 Lookup(V32 table, V32 indices) {
+  const hn::Repartition<uint8_t, D32> d8;
+  return hn::BitCast(D32(), hn::TableLookupBytes(hn::BitCast(d8, table), hn::BitCast(d8, indices)));
+}
+
+// Calls use(rows, i) for block first + i of the vector of rows from `row` on, i < count.
+template <gguf::Format F, class Use>
+HWY_INLINE void EachBlock(const WeightTile& tile, size_t first, size_t count, size_t row,
+                          const Use& use) {
+  constexpr size_t kBytes = gguf::Traits<F>::kBytes, kRun = packed_run(F);
+  if (tile.stride != WeightTile::kPacked) {
+    const auto* blocks = reinterpret_cast<const uint8_t*>(tile.bytes) + row * tile.stride;
+    // The next tile, which usually follows, in the order of its bytes.
+    const std::byte* next = tile.bytes + kPanelRows * (tile.stride + first * kBytes);
+    for (size_t i = 0; i < count; ++i, next += kPanelRows * kBytes) {
+      for (size_t line = 0; line < kPanelRows * kBytes; line += 64) hwy::Prefetch(next + line);
+      use(MappedRows<F>{blocks + (first + i) * kBytes, tile.stride}, i);
+    }
+    return;
+  }
+  const auto* lines = reinterpret_cast<const uint32_t*>(tile.bytes) + row;
+  for (size_t run = first / kRun * kRun; run < first + count; run += kRun) {
+    const uint32_t* start = lines + run * kBytes / 4 * kPanelRows;
+    Unroll<kRun>([&](auto b) QUERN_INLINE_LAMBDA {
+      if (run + b < first || run + b >= first + count) return;
+      use(PackedRows<F, b>{start}, run + b - first);
+    });
+  }
+}
+
+// FormatKernels::pack.
+template <gguf::Format F>
+HWY_INLINE void PackTile(const std::byte* rows_start, size_t rows, size_t row_bytes,
+                         std::byte* tile) {
+  constexpr size_t kBytes = gguf::Traits<F>::kBytes, kRun = packed_run(F);
+  constexpr size_t kRunBytes = kRun * kBytes, kStride = (kRunBytes + 15) / 16 * 16;
+  alignas(64) uint8_t ordered[kPanelRows][kStride] = {};
+  auto* lines = reinterpret_cast<uint32_t*>(tile);
+  for (size_t start = 0; start < row_bytes;
+       start += kRunBytes, lines += kRunBytes / 4 * kPanelRows) {
+    for (size_t row = 0; row < rows; ++row) {
+      for (size_t b = 0; b < kRun && start + b * kBytes < row_bytes; ++b) {
+        const std::byte* block = rows_start + row * row_bytes + start + b * kBytes;
+        for (const Segment& segment : PackedOrder<F>::segments()) {
+          std::memcpy(&ordered[row][PackedOrder<F>::position(b, segment.offset)],
+                      block + segment.offset, segment.bytes);
+        }
+      }
+    }
+    for (size_t row = 0; row < kPanelRows; row += hn::MaxLanes(D32())) {
+      for (size_t word = 0; word < kRunBytes / 4; word += 4) {
+        const FourWords words = TransposeWords(&ordered[row][4 * word], kStride);
+        for (size_t j = 0; j < 4 && word + j < kRunBytes / 4; ++j) {
+          hn::Stream(words.w[j], D32(), lines + (word + j) * kPanelRows + row);
+        }
+      }
+    }
+  }
+}
+
+// FormatKernels::unpack.
+template <gguf::Format F>
+HWY_INLINE void UnpackTile(const WeightTile& tile, size_t k, size_t values, Panel& panel) {
+  constexpr size_t kValues = gguf::Traits<F>::kValues, kGroup = gguf::Traits<F>::kScaleGroup;
+  for (size_t row = 0; row < kPanelRows; row += hn::MaxLanes(D32())) {
+    EachBlock<F>(tile, k / kValues, values / kValues, row,
+                 [&](const auto& rows, size_t i) QUERN_INLINE_LAMBDA {
+                   const size_t at = i * kValues;
+                   PanelColumns columns{&panel.codes[at / 4][row][0],
+                                        &panel.scale[at / kGroup][row],
+                                        &panel.min[at / kGroup][row]};
+                   Unpacker<F>::Block(rows, columns);
+                 });
+  }
+}
+
+// FormatKernels::gemv.
+template <gguf::Format F>
+HWY_INLINE void MultiplyTile(const WeightTile& tile, const std::byte* x, size_t values,
+                             float* out) {
+  constexpr size_t kValues = gguf::Traits<F>::kValues;
+  constexpr size_t kActivationBytes = kValues / kActivationGroup * ActivationGroup::kBytesPerToken;
+  for (size_t row = 0; row < kPanelRows; row += hn::MaxLanes(D32())) {
+    VF acc = hn::Zero(DF()), mins = hn::Zero(DF());
+    EachBlock<F>(tile, 0, values / kValues, row,
+                 [&](const auto& rows, size_t i) QUERN_INLINE_LAMBDA {
+                   BlockDots<F> dots(x + i * kActivationBytes);
+                   Unpacker<F>::Block(rows, dots);
+                   dots.AddTo(acc, mins);
+                 });
+    hn::StoreU(has_minimum(F) ? hn::Sub(acc, mins) : acc, DF(), out + row);
+  }
+}
+
+#endif  // HWY_TARGET != HWY_SCALAR
+}  // namespace quern::kernels::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+// At the end of a format's file: its kernels for the current instruction set, and once for all of
+// them its entry in format_kernels(). The scalar target has none.
+#undef QUERN_FORMAT_KERNELS
+#undef QUERN_FORMAT_KERNELS_OF_TARGET
+#if HWY_TARGET == HWY_SCALAR
+#define QUERN_FORMAT_KERNELS_OF_TARGET(name) \
+  FormatKernels Kernels##name() { return {}; }
+#else
+#define QUERN_FORMAT_KERNELS_OF_TARGET(name)                                                     \
+  void Unpack##name(const WeightTile& tile, size_t k, size_t values, Panel& panel) {             \
+    UnpackTile<gguf::Format::name>(tile, k, values, panel);                                      \
+  }                                                                                              \
+  void Pack##name(const std::byte* rows_start, size_t rows, size_t row_bytes, std::byte* tile) { \
+    PackTile<gguf::Format::name>(rows_start, rows, row_bytes, tile);                             \
+  }                                                                                              \
+  void Gemv##name(const WeightTile& tile, const std::byte* x, size_t values, float* out) {       \
+    MultiplyTile<gguf::Format::name>(tile, x, values, out);                                      \
+  }                                                                                              \
+  FormatKernels Kernels##name() { return {Unpack##name, Gemv##name, Pack##name}; }
+#endif
+#if HWY_ONCE
+#define QUERN_FORMAT_KERNELS(name)                                                 \
+  HWY_BEFORE_NAMESPACE();                                                          \
+  namespace quern::kernels::cpu::HWY_NAMESPACE {                                   \
+  QUERN_FORMAT_KERNELS_OF_TARGET(name)                                             \
+  }                                                                                \
+  HWY_AFTER_NAMESPACE();                                                           \
+  namespace quern::kernels::cpu {                                                  \
+  HWY_EXPORT(Kernels##name);                                                       \
+  FormatKernels kernels_##name() { return HWY_DYNAMIC_DISPATCH(Kernels##name)(); } \
+  }
+#else
+#define QUERN_FORMAT_KERNELS(name)               \
+  HWY_BEFORE_NAMESPACE();                        \
+  namespace quern::kernels::cpu::HWY_NAMESPACE { \
+  QUERN_FORMAT_KERNELS_OF_TARGET(name)           \
+  }                                              \
+  HWY_AFTER_NAMESPACE();
+#endif
+#endif
