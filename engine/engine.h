@@ -68,6 +68,9 @@ class Engine {
   // "cache-full", "cancelled", "file-changed", "out-of-memory".
   Result<std::span<const float>> step(std::span<const Row> rows, const CancelToken& cancel);
 
+  // See kernels::Executable; seconds has one value per operation of model().program, or none.
+  void time_operations(std::span<double> seconds) { executable_->time_operations(seconds); }
+
  private:
   Engine(gguf::File file, Model model, const EngineOptions& options);
   static Result<std::unique_ptr<Engine>> load_checked(gguf::File file,

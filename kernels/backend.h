@@ -60,6 +60,9 @@ class Executable {
   // undefined.
   virtual Result<std::span<const float>> run(const Batch& batch,
                                              const std::atomic<bool>& cancel) = 0;
+  // Later runs add the time they spend in each operation to seconds[i], i an index into
+  // Program::ops; an empty span ends that. For benchmarks; a backend may ignore it.
+  virtual void time_operations(std::span<double> seconds) { static_cast<void>(seconds); }
 };
 
 class Backend {

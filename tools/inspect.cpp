@@ -1,12 +1,11 @@
 // quern inspect: what is in a GGUF file.
 #include <fmt/format.h>
-#include <openssl/evp.h>
 
-#include <array>
 #include <cstring>
 #include <filesystem>
 #include <memory>
 
+#include "bench/digest.h"
 #include "gguf/file.h"
 #include "gguf/os_file.h"
 #include "kernels/cpu/reference.h"
@@ -26,20 +25,11 @@ struct Options {
   ReportOptions report;
 };
 
-Result<std::string> sha256(std::span<const std::byte> bytes) {
-  std::array<unsigned char, EVP_MAX_MD_SIZE> digest;
-  unsigned length = 0;
-  if (EVP_Digest(bytes.data(), bytes.size(), digest.data(), &length, EVP_sha256(), nullptr) != 1) {
-    return fail(ErrorKind::kFailure, "sha256", "the SHA-256 digest could not be computed");
-  }
-  return fmt::format("{:02x}", fmt::join(digest.begin(), digest.begin() + length, ""));
-}
-
 Status report(const gguf::File& file, const Options& options) {
   ReportOptions report = options.report;
   if (options.sha256) {
     for (const auto& part : file.parts()) {
-      QUERN_TRY(std::string digest, sha256(part.bytes));
+      QUERN_TRY(std::string digest, bench::sha256(part.bytes));
       report.digests.push_back(std::move(digest));
     }
     QUERN_CHECK(file.check_unchanged());

@@ -1,5 +1,6 @@
 // The CPU backend: binds a program to mapped weights and runs it operation by operation.
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <vector>
 
@@ -29,6 +30,24 @@ void run(const SelectLogitRows& op, Context& context) {
 }
 
 namespace {
+
+// Adds the time it lives to *seconds; nothing, not even the time, when that is null.
+class OpTimer {
+ public:
+  explicit OpTimer(double* seconds) : seconds_(seconds) {
+    if (seconds_) start_ = Clock::now();
+  }
+  ~OpTimer() {
+    if (seconds_) *seconds_ += std::chrono::duration<double>(Clock::now() - start_).count();
+  }
+  OpTimer(const OpTimer&) = delete;
+  OpTimer& operator=(const OpTimer&) = delete;
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  double* seconds_;
+  Clock::time_point start_;
+};
 
 class CpuExecutable final : public Executable {
  public:
@@ -71,15 +90,18 @@ class CpuExecutable final : public Executable {
   Result<std::span<const float>> run(const Batch& batch, const std::atomic<bool>& cancel) override {
     context_.batch = &batch;
     compute_turns(context_);
-    for (const Op& op : program_.ops) {
+    for (size_t i = 0; i < program_.ops.size(); ++i) {
       if (cancel.load(std::memory_order_relaxed)) {
         return fail(ErrorKind::kCancelled, "cancelled", "stopped");
       }
-      std::visit([&](const auto& typed) { cpu::run(typed, context_); }, op);
+      const OpTimer timer(i < op_seconds_.size() ? &op_seconds_[i] : nullptr);
+      std::visit([&](const auto& op) { cpu::run(op, context_); }, program_.ops[i]);
     }
     const size_t width = program_.values[program_.logits].width;
     return std::span<const float>(context_.value(program_.logits), batch.logit_rows.size() * width);
   }
+
+  void time_operations(std::span<double> seconds) override { op_seconds_ = seconds; }
 
  private:
   const Program program_;
@@ -89,6 +111,7 @@ class CpuExecutable final : public Executable {
   HugePages packed_;
   AlignedBuffer memory_;
   Context context_;
+  std::span<double> op_seconds_;  // [ops] or empty
 };
 
 class CpuBackend final : public Backend {

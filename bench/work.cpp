@@ -1,0 +1,140 @@
+#include "bench/work.h"
+
+#include <cmath>
+
+namespace quern::bench {
+namespace {
+
+using namespace kernels;
+
+double bytes_per_value(CacheType type) {
+  switch (type) {
+    case CacheType::kF32:
+      return 4;
+    case CacheType::kF16:
+      return 2;
+    case CacheType::kQ8_0:
+      return 34.0 / 32;  // a scale of two bytes per 32 values
+  }
+  return 0;
+}
+
+double cache_bytes(const Heads& heads, CacheType type) {
+  return static_cast<double>(heads.keys) * (heads.key_width + heads.value_width) *
+         bytes_per_value(type);
+}
+
+// What one operation does; every kind of operation is a function of this object.
+struct Counter {
+  const Program& program;
+  CacheType cache;
+  const Rows& rows;
+
+  double count(ValueId value) const {
+    const bool logits = program.values[value].rows == ValueInfo::Rows::kLogits;
+    return static_cast<double>(logits ? rows.logits : rows.count);
+  }
+
+  // A matrix, of which `share` is read, times `tokens` activations.
+  Work matrix(WeightId id, double tokens, double share = 1) const {
+    const WeightInfo& weight = program.weights[id];
+    if (tokens == 0) return {};
+    const double ops = 2 * tokens * static_cast<double>(weight.in() * weight.out());
+    const bool is_float = gguf::info(weight.format).is_float();
+    return {share * static_cast<double>(weight.bytes()), is_float ? 0 : ops, is_float ? ops : 0};
+  }
+
+  Work operator()(const Embed& op) const {
+    const WeightInfo& table = program.weights[op.table];
+    const auto row = static_cast<double>(gguf::info(table.format).row_bytes(table.in()));
+    return {static_cast<double>(rows.count) * row, 0, 0};
+  }
+
+  Work operator()(const Projection& op) const {
+    Work work;
+    for (const Linear& linear : op.outputs) work += matrix(linear.weight, count(op.in));
+    return work;
+  }
+
+  Work operator()(const CacheAppend&) const { return {}; }
+
+  // Every row sees the positions up to its own.
+  Work operator()(const Attention& op) const {
+    const Heads& heads = program.layers[op.layer];
+    const auto first = static_cast<double>(rows.first), n = static_cast<double>(rows.count);
+    const double pairs = n * first + n * (n + 1) / 2;
+    return {(first + n) * cache_bytes(heads, cache),
+            2 * pairs * heads.queries * (heads.key_width + heads.value_width), 0};
+  }
+
+  // Of E experts, n tokens that choose k each are expected to need E (1 - (1 - k/E)^n).
+  Work operator()(const Experts& op) const {
+    const double tokens = count(op.in);
+    const auto experts = static_cast<double>(program.weights[op.gate].shape[2]);
+    const double share = 1 - std::pow(1 - op.used / experts, tokens);
+    Work work = matrix(op.router, tokens);
+    for (const WeightId id : {op.gate, op.up, op.down}) work += matrix(id, tokens * op.used, share);
+    return work;
+  }
+
+  Work operator()(const SelectLogitRows&) const { return {}; }
+};
+
+// "blk.3.attn_q.weight" -> "attn_q"
+std::string stem(const std::string& name) {
+  size_t begin = 0;
+  if (name.starts_with("blk.")) begin = name.find('.', 4) + 1;
+  return name.substr(begin, name.rfind('.') - begin);
+}
+
+struct Label {
+  const Program& program;
+
+  std::string operator()(const Embed&) const { return "embedding"; }
+  std::string operator()(const Projection& op) const {
+    std::string text;
+    for (const Linear& linear : op.outputs) {
+      text += (text.empty() ? "" : "+") + stem(program.weights[linear.weight].name);
+    }
+    return text;
+  }
+  std::string operator()(const CacheAppend&) const { return "rope+cache"; }
+  std::string operator()(const Attention&) const { return "attention"; }
+  std::string operator()(const Experts&) const { return "experts"; }
+  std::string operator()(const SelectLogitRows&) const { return "select"; }
+};
+
+}  // namespace
+
+Work& Work::operator+=(const Work& other) {
+  bytes += other.bytes;
+  int8_ops += other.int8_ops;
+  fp32_ops += other.fp32_ops;
+  return *this;
+}
+
+Work work_of(const Op& op, const Program& program, CacheType cache, const Rows& rows) {
+  return std::visit(Counter{program, cache, rows}, op);
+}
+
+Work work_of(const Program& program, CacheType cache, const Rows& rows) {
+  Work work;
+  for (const Op& op : program.ops) work += work_of(op, program, cache, rows);
+  return work;
+}
+
+double cache_bytes_per_position(const Program& program, CacheType cache) {
+  double bytes = 0;
+  for (const Heads& heads : program.layers) bytes += cache_bytes(heads, cache);
+  return bytes;
+}
+
+Roofline roofline(const Work& work, const MachineProfile& machine) {
+  const auto time = [](double amount, double rate) { return rate > 0 ? amount / rate : 0; };
+  return {time(work.bytes, machine.read_bandwidth_all),
+          time(work.int8_ops, machine.int8_peak) + time(work.fp32_ops, machine.fp32_peak)};
+}
+
+std::string label(const Op& op, const Program& program) { return std::visit(Label{program}, op); }
+
+}  // namespace quern::bench
