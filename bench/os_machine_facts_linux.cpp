@@ -142,6 +142,8 @@ struct FactRow {
 constexpr FactRow kFacts[] = {
     {"processor", "model", [] { return Json(kernels::cpu_name()); }},
     {"processor", "usable_processors", [] { return Json(kernels::usable_processors().size()); }},
+    {"processor", "allowed_processors",
+     [] { return or_null(read_field("/proc/self/status", "Cpus_allowed_list:")); }},
     {"processor", "physical_cores", physical_cores},
     {"processor", "online", [] { return or_null(read_line(kCpus + "online")); }},
     {"processor", "smt_active", [] { return flag(kCpus + "smt/active"); }},

@@ -80,8 +80,10 @@ struct Counter {
   Work operator()(const SelectLogitRows&) const { return {}; }
 };
 
-// "blk.3.attn_q.weight" -> "attn_q"
+// "blk.3.attn_q.weight" -> "attn_q". A matrix that is applied although it is the embedding is tied
+// to the output.
 std::string stem(const std::string& name) {
+  if (name == "token_embd.weight") return "output";
   size_t begin = 0;
   if (name.starts_with("blk.")) begin = name.find('.', 4) + 1;
   return name.substr(begin, name.rfind('.') - begin);

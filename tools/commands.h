@@ -32,5 +32,6 @@ void add_tokenize(CLI::App& app, Run& run);
 void add_logits(CLI::App& app, Run& run);
 void add_plan(CLI::App& app, Run& run);
 void add_synth(CLI::App& app, Run& run);
+void add_bench(CLI::App& app, Run& run);
 
 }  // namespace quern::tools

@@ -44,4 +44,10 @@ void Progress::update(double fraction) {
   std::fprintf(stderr, "\r\x1b[K%s %d %%", what_.c_str(), percent);
 }
 
+void Progress::say(const std::string& text) {
+  if (!shown_) return;
+  percent_ = 0;
+  std::fprintf(stderr, "\r\x1b[K%s", text.c_str());
+}
+
 }  // namespace quern::tools

@@ -21,7 +21,8 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  void update(double fraction);  // 0 to 1
+  void update(double fraction);       // 0 to 1
+  void say(const std::string& text);  // instead of how far it is
 
  private:
   std::string what_;
