@@ -1,9 +1,11 @@
-// `quern synth`: writes a random-weight model of a real shape.
+// `quern synth`: writes a random-weight model of a real shape and prints its SHA-256, as sha256sum
+// does: equal seeds must give equal files on every machine.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <memory>
 
+#include "bench/digest.h"
 #include "engine/synthetic_model.h"
 #include "tools/commands.h"
 
@@ -33,7 +35,11 @@ Status synthesize(const SynthOptions& options) {
     return bad_input("synth-type", fmt::format("no type {}; there are {}", escape(options.type),
                                                names(engine::mixes())));
   }
-  return engine::synthetic_model(*shape, *mix, options.seed).write(options.out);
+  QUERN_CHECK(engine::synthetic_model(*shape, *mix, options.seed).write(options.out));
+  QUERN_TRY(const gguf::File file, gguf::File::open(options.out));
+  QUERN_TRY(const std::string digest, bench::sha256(file.parts()[0].bytes));
+  fmt::print("{}  {}\n", digest, options.out);
+  return {};
 }
 
 }  // namespace
@@ -42,11 +48,11 @@ void add_synth(CLI::App& app, Run& run) {
   auto options = std::make_shared<SynthOptions>();
   CLI::App* command = app.add_subcommand("synth", "Write a random-weight model of a real shape");
   command->footer(
-      fmt::format("Example: quern synth llama-1b model.gguf --type Q4_K_M\n"
+      fmt::format("Example: quern synth llama-1b -o model.gguf --type Q4_K_M\n"
                   "Shapes: {}\nTypes: {}",
                   names(engine::synthetic_shapes()), names(engine::mixes())));
   command->add_option("SHAPE", options->shape, "name of the shape")->required();
-  command->add_option("OUT", options->out, "GGUF file to write")->required();
+  command->add_option("-o,--output", options->out, "GGUF file to write")->required();
   command->add_option("--type", options->type, "quantization mix")->capture_default_str();
   command->add_option("--seed", options->seed, "equal seeds give equal files")
       ->capture_default_str();

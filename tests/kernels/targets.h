@@ -1,8 +1,6 @@
 // Runs a test body under every instruction set that was built and that this machine has.
 #pragma once
 
-#define HWY_WANT_AVX3_DL
-#define HWY_DISABLED_TARGETS HWY_SSSE3
 #include <gtest/gtest.h>
 #include <hwy/targets.h>
 

@@ -147,7 +147,7 @@ TEST(PlanRun, runsItAnywayWhenForced) {
 
 TEST(PlanRun, saysWhatItChangedToFit) {
   const auto result = run_program({"run", kModel, "-p", "Hello!", "-n", "2", "--temp", "0", "--ram",
-                                   "19600K", "--threads", "2"});
+                                   "20000K", "--threads", "2"});
   EXPECT_EQ(result.exit_code, 0) << result.err;
   EXPECT_THAT(result.err, HasSubstr("key/value cache q8_0 instead of f16: as asked it would need"));
 }

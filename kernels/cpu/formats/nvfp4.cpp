@@ -13,17 +13,19 @@ namespace quern::kernels::cpu::HWY_NAMESPACE {
 
 template <>
 struct Unpacker<gguf::Format::NVFP4> {
+  static constexpr std::array kOrder = std::to_array<Segment>({{4, 32}, {0, 4}});
+
   template <class From, class To>
   static HWY_INLINE void Block(const From& rows, To& out) {
     const V32 table = LoadTable(kFp4Codes.data(), code_bias(gguf::Format::NVFP4));
     Unroll<2>([&](auto half) QUERN_INLINE_LAMBDA {
       const FourWords qs = LoadWords(rows, 4 + 16 * half);
-      Unroll<4>([&](auto j)
-                    QUERN_INLINE_LAMBDA {  // 8 bytes hold 16 values: low nibbles, then high ones
-                      const size_t k = 32 * half + 16 * (j / 2) + 4 * (j % 2);
-                      out.Codes(k, Lookup(table, LowNibbles(qs.w[j])));
-                      out.Codes(k + 8, Lookup(table, HighNibbles(qs.w[j])));
-                    });
+      // 8 bytes hold 16 values: low nibbles, then high ones.
+      Unroll<4>([&](auto j) QUERN_INLINE_LAMBDA {
+        const size_t k = 32 * half + 16 * (j / 2) + 4 * (j % 2);
+        out.Codes(k, Lookup(table, LowNibbles(qs.w[j])));
+        out.Codes(k + 8, Lookup(table, HighNibbles(qs.w[j])));
+      });
     });
     const V32 scales = LoadWords(rows, 0).w[0];
     out.Scale(0, Ue4m3Half(Byte<0>(scales)));

@@ -57,6 +57,13 @@ struct PackedOrder {
     for (const Segment& segment : segments()) bytes += segment.bytes / 4 * 4;
     return bytes;
   }
+  static constexpr size_t all_bytes() {
+    size_t bytes = 0;
+    for (const Segment& segment : segments()) bytes += segment.bytes;
+    return bytes;
+  }
+  static_assert(all_bytes() == kBytes, "kOrder must name every byte of the block once");
+
   // Where byte `offset` of block `block` of a run lies in the packed run.
   static constexpr size_t position(size_t block, size_t offset) {
     return kPositions[block][offset];
