@@ -25,7 +25,7 @@ constexpr uint32_t kRows = 512;  // of a batch, and tokens of the vocabulary
 class Layers {
  public:
   Layers(size_t layers, CacheType type, uint32_t positions, size_t threads)
-      : type_(type), positions_(positions), backend_(make_cpu_backend(threads)) {
+      : positions_(positions), backend_(make_cpu_backend(threads)) {
     const ValueId q = embed(kHeads.queries * kHeads.key_width);
     const ValueId k = embed(kHeads.keys * kHeads.key_width);
     const ValueId v = embed(kHeads.keys * kHeads.value_width);
@@ -97,7 +97,6 @@ class Layers {
     }
   }
 
-  const CacheType type_;
   const uint32_t positions_;
   Program program_;
   std::vector<std::vector<float>> tables_;

@@ -15,7 +15,6 @@ import pathlib
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 
 
@@ -44,14 +43,12 @@ class Quern:
         self.program = program
 
     def measure(self, model, options):
-        with tempfile.NamedTemporaryFile(suffix=".json") as report:
-            run([self.program, "bench", model, "-p", str(options.prefill), "-n", str(options.decode),
-                 "-d", str(options.depth), "--threads", str(options.threads), "-r", "1",
-                 "--json", report.name])
-            data = json.load(open(report.name))
+        data = json.loads(run([self.program, "bench", model, "-p", str(options.prefill), "-n",
+                               str(options.decode), "-d", str(options.depth), "--threads",
+                               str(options.threads), "-r", "1", "--json"]))
         figures = {}
         for result in data["results"]:
-            if result["test"] == "prefill" and result["depth"] == 0:
+            if result["test"] == "prefill":
                 figures["prefill"] = result["tokens_per_second"]["median"]
             if result["test"] == "decode":
                 figures["decode"] = result["tokens_per_second"]["median"]
