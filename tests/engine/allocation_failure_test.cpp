@@ -28,10 +28,14 @@ bool fails() {
 }  // namespace
 
 // Not inline: g++ takes an inlined pair for malloc with delete.
-[[gnu::noinline]] void* operator new(size_t size) {
+[[gnu::noinline]] void* operator new(size_t size, const std::nothrow_t&) noexcept {
   void* memory = fails() ? nullptr : std::malloc(size > 0 ? size : 1);
+  if (memory) live.fetch_add(1, std::memory_order_relaxed);
+  return memory;
+}
+[[gnu::noinline]] void* operator new(size_t size) {
+  void* memory = operator new(size, std::nothrow);
   if (!memory) throw std::bad_alloc();
-  live.fetch_add(1, std::memory_order_relaxed);
   return memory;
 }
 [[gnu::noinline]] void operator delete(void* memory) noexcept {
