@@ -16,7 +16,8 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 
 TEST(ReportFile, readsWhatWasWritten) {
-  EXPECT_EQ(*parse_report(sample_report().dump()), sample_report());
+  const Json report = sample_report();
+  EXPECT_EQ(*parse_report(report.dump()), report);
 }
 
 TEST(ReportFile, refusesWhatIsNotAReport) {
