@@ -1,0 +1,48 @@
+// Buffer: device memory at an address that shaders take as a number.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <utility>
+
+#include "kernels/vulkan/api.h"
+
+namespace quern::kernels::vulkan {
+
+class Device;
+
+// kDevice: fastest for the device, maybe not visible to the CPU. kUpload: written by the CPU, read
+// by the device. kReadback: the other way round.
+enum class Memory { kDevice, kUpload, kReadback };
+
+class Buffer {
+ public:
+  Buffer() = default;
+  // At least 4 bytes, with memory of its own. Errors: "device-memory", "out-of-memory", "vulkan".
+  static Result<Buffer> make(Device& device, uint64_t bytes, Memory memory);
+  Buffer(Buffer&& other) noexcept { *this = std::move(other); }
+  Buffer& operator=(Buffer&& other) noexcept;
+  ~Buffer();
+
+  uint64_t address() const { return address_; }
+  uint64_t bytes() const { return bytes_; }
+  VkBuffer handle() const { return handle_; }
+  // The CPU's view, coherent; nullptr for kDevice memory that the CPU does not see.
+  std::byte* mapped() const { return mapped_; }
+
+  // Copy to and from the device; they wait until it is done. Ranges lie inside the buffer.
+  Status upload(uint64_t offset, std::span<const std::byte> bytes);
+  Status download(uint64_t offset, std::span<std::byte> bytes) const;
+
+ private:
+  Status allocate(Memory memory);
+
+  Device* device_ = nullptr;
+  uint64_t bytes_ = 0, address_ = 0;
+  VkBuffer handle_ = VK_NULL_HANDLE;
+  VkDeviceMemory memory_ = VK_NULL_HANDLE;
+  std::byte* mapped_ = nullptr;
+};
+
+}  // namespace quern::kernels::vulkan

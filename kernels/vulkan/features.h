@@ -1,0 +1,33 @@
+// The features that Quern's shaders need, asked of a device and switched on in one structure.
+#pragma once
+
+#include "kernels/vulkan/instance.h"
+
+namespace quern::kernels::vulkan {
+
+DeviceCaps read_caps(VkPhysicalDevice device);
+
+// The chain of structures for VkDeviceCreateInfo::pNext; lives as long as the object.
+class FeatureChain {
+ public:
+  FeatureChain();
+  FeatureChain(const FeatureChain&) = delete;
+  FeatureChain& operator=(const FeatureChain&) = delete;
+
+  // All that the device has.
+  void query(VkPhysicalDevice device);
+  // What Quern uses of a device with `caps`.
+  void enable(const DeviceCaps& caps);
+  const VkPhysicalDeviceFeatures2* head() const { return &core_; }
+
+  // The first needed feature that a queried device lacks; empty: none.
+  std::string missing() const;
+  bool float16() const { return v12_.shaderFloat16; }
+
+ private:
+  VkPhysicalDeviceFeatures2 core_ = {};
+  VkPhysicalDeviceVulkan11Features v11_ = {};
+  VkPhysicalDeviceVulkan12Features v12_ = {};
+};
+
+}  // namespace quern::kernels::vulkan

@@ -1,0 +1,57 @@
+#include "tests/kernels/vulkan/test_device.h"
+
+#include <cstdio>
+#include <cstdlib>
+#include <optional>
+
+namespace quern::test {
+namespace {
+
+using kernels::vulkan::Device;
+using kernels::vulkan::Instance;
+
+std::shared_ptr<Instance> g_instance;
+std::unique_ptr<Device> g_device;
+
+[[noreturn]] void give_up(const Error& error) {
+  std::fprintf(stderr, "no Vulkan device to test with: %s\n", error.to_string().c_str());
+  std::exit(1);
+}
+
+// Ends the device before static objects go, and fails the run if the validation layer complained.
+class Environment final : public ::testing::Environment {
+ public:
+  void TearDown() override {
+    g_device.reset();
+    if (!g_instance) return;
+    for (const std::string& message : g_instance->messages()) ADD_FAILURE() << message;
+  }
+};
+
+}  // namespace
+
+std::shared_ptr<Instance> vulkan_instance() {
+  if (!g_instance) {
+    auto instance = Instance::create(/*validation=*/true);
+    if (!instance) give_up(instance.error());
+    g_instance = std::move(*instance);
+  }
+  return g_instance;
+}
+
+Device& vulkan_device() {
+  if (!g_device) {
+    auto device = Device::create(vulkan_instance(), 0, {.cache_folder = QUERN_VULKAN_CACHE});
+    if (!device) give_up(device.error());
+    g_device = std::move(*device);
+  }
+  return *g_device;
+}
+
+}  // namespace quern::test
+
+int main(int argc, char** argv) {
+  ::testing::InitGoogleTest(&argc, argv);
+  ::testing::AddGlobalTestEnvironment(new quern::test::Environment);
+  return RUN_ALL_TESTS();
+}
