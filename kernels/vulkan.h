@@ -1,0 +1,42 @@
+// What the rest of Quern sees of Vulkan. A build without it has the same functions, which say so
+// (vulkan_stub.cpp).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kernels/backend.h"
+
+namespace quern::kernels {
+
+struct VulkanDevice {
+  std::string name;      // as its driver says, for example "NVIDIA H200"
+  std::string uuid;      // 32 hexadecimal digits, the same after a restart
+  std::string driver;    // name and version
+  std::string kind;      // "discrete", "integrated", "virtual", "software" or "other"
+  std::string unusable;  // why Quern cannot use it; empty: it can
+  uint64_t memory = 0;   // bytes of its largest heap
+  uint32_t subgroup_size = 0;
+  bool float16 = false, cooperative_matrix = false;
+};
+
+// Every device that a driver reports, usable or not. Error: "no-vulkan" where there is no loader,
+// no driver, or no Vulkan in this build.
+Result<std::vector<VulkanDevice>> list_vulkan_devices();
+
+// The device that a user means: its index ("0"), its UUID, or a part of its name, in any case.
+// Error: "device-name", with what there is.
+Result<size_t> find_vulkan_device(const std::vector<VulkanDevice>& devices,
+                                  std::string_view wanted);
+
+struct VulkanOptions {
+  std::string cache_folder;  // compiled pipelines are kept here; empty: nowhere
+};
+
+// Errors: "no-vulkan"; "device-memory", "out-of-memory", "device-lost", "vulkan".
+Result<std::unique_ptr<Backend>> make_vulkan_backend(size_t device, const VulkanOptions& options);
+
+}  // namespace quern::kernels

@@ -1,0 +1,38 @@
+#include "kernels/vulkan/arena.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <numeric>
+
+namespace quern::kernels::vulkan {
+
+size_t Arena::add(uint64_t bytes) {
+  const uint64_t taken = (bytes + kTail + kAlignment - 1) / kAlignment * kAlignment;
+  if (sizes_.empty() || sizes_.back() + taken > max_allocation_) sizes_.push_back(0);
+  places_.push_back({sizes_.size() - 1, sizes_.back(), bytes});
+  sizes_.back() += taken;
+  return places_.size() - 1;
+}
+
+uint64_t Arena::bytes() const { return std::accumulate(sizes_.begin(), sizes_.end(), uint64_t{0}); }
+
+Status Arena::allocate(Device& device, Memory memory) {
+  for (const uint64_t size : sizes_) {
+    if (size > max_allocation_) {
+      return fail(ErrorKind::kFailure, "device-memory",
+                  fmt::format("the GPU allocates at most {} bytes at once, but {} are needed",
+                              max_allocation_, size));
+    }
+    QUERN_TRY(Buffer buffer, Buffer::make(device, size, memory));
+    buffers_.push_back(std::move(buffer));
+  }
+  return {};
+}
+
+Range Arena::range(size_t index) const {
+  const Place& place = places_[index];
+  return {buffers_[place.buffer].address() + place.offset, place.bytes};
+}
+
+}  // namespace quern::kernels::vulkan

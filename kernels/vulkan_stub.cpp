@@ -1,0 +1,23 @@
+// Stands in for kernels/vulkan/ in a build without Vulkan.
+#include "kernels/vulkan.h"
+
+namespace quern::kernels {
+namespace {
+
+tl::unexpected<Error> not_built() {
+  return fail(ErrorKind::kUnsupported, "no-vulkan", "this build of Quern has no Vulkan");
+}
+
+}  // namespace
+
+Result<std::vector<VulkanDevice>> list_vulkan_devices() { return not_built(); }
+
+Result<size_t> find_vulkan_device(const std::vector<VulkanDevice>&, std::string_view) {
+  return not_built();
+}
+
+Result<std::unique_ptr<Backend>> make_vulkan_backend(size_t, const VulkanOptions&) {
+  return not_built();
+}
+
+}  // namespace quern::kernels
