@@ -7,6 +7,11 @@
 // - Specialization constant 0 is the workgroup's width (local_size_x), 1 the subgroup size.
 // - NAME.comp becomes the kernel NAME; NAME.format.comp includes "format.glsl", which the build
 //   writes for each format, and becomes the kernels NAME_q4_k and so on.
+// - The rows of a step come in arrays: tokens int32 [rows], positions uint32 [rows], sequences
+//   uint32 [rows], and the cache blocks of each sequence, tables uint32 [sequences][table_stride].
+//   A step may have fewer rows than a grid: the last one is repeated, so no shader need know.
+// - A layer's cache is one range for keys and one for values, in blocks of 64 positions; block b
+//   starts at the range's address + b * the bytes of a block.
 #ifndef QUERN_SHADERS_SHARED_H
 #define QUERN_SHADERS_SHARED_H
 #ifdef __cplusplus
