@@ -123,7 +123,8 @@ void Writer::add_tensor(std::string name, Format format, std::vector<uint64_t> s
   assert(!shape.empty() && shape.size() <= 4 && shape[0] % info(format).block_values == 0);
   uint64_t size = info(format).row_bytes(shape[0]);
   for (size_t k = 1; k < shape.size(); ++k) size *= shape[k];
-  tensors_.push_back({std::move(name), format, std::move(shape), size, std::move(fill)});
+  tensors_.push_back(
+      {std::move(name), info(format).type_id, std::move(shape), size, std::move(fill)});
 }
 
 void Writer::add_tensor(std::string name, Format format, std::vector<uint64_t> shape, Bytes data) {
@@ -135,6 +136,17 @@ void Writer::add_tensor(std::string name, Format format, std::vector<uint64_t> s
                std::memcpy(out.data(), owned->data(), out.size());
                return {};
              });
+}
+
+void Writer::copy(const NumberTensorView& tensor) {
+  tensors_.push_back({std::string(tensor.name),
+                      info(tensor.type).type_id,
+                      {tensor.shape.begin(), tensor.shape.begin() + tensor.dims},
+                      tensor.bytes.size(),
+                      [bytes = tensor.bytes](std::span<std::byte> out) -> Status {
+                        std::memcpy(out.data(), bytes.data(), out.size());
+                        return {};
+                      }});
 }
 
 std::vector<std::byte> Writer::header() const {
@@ -152,7 +164,7 @@ std::vector<std::byte> Writer::header() const {
     append_string(out, tensor.name);
     append(out, static_cast<uint32_t>(tensor.shape.size()));
     for (const uint64_t n : tensor.shape) append(out, n);
-    append(out, info(tensor.format).type_id);
+    append(out, tensor.type_id);
     append(out, offset);
     offset = *checked_align_up(offset + tensor.size, alignment_);
   }

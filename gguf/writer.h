@@ -39,6 +39,8 @@ class Writer {
                   std::function<Status(std::span<std::byte>)> fill);
   void add_tensor(std::string name, Format format, std::vector<uint64_t> shape,
                   std::vector<std::byte> data);
+  // Copies a tensor of another file unchanged; its bytes are read when the file is written.
+  void copy(const NumberTensorView& tensor);
 
   // Errors: "write" when the disk refuses.
   Status write(const std::string& path) const;
@@ -50,7 +52,7 @@ class Writer {
  private:
   struct Tensor {
     std::string name;
-    Format format;
+    uint32_t type_id;
     std::vector<uint64_t> shape;
     uint64_t size;
     std::function<Status(std::span<std::byte>)> fill;

@@ -32,6 +32,7 @@ void add_tokenize(CLI::App& app, Run& run);
 void add_logits(CLI::App& app, Run& run);
 void add_plan(CLI::App& app, Run& run);
 void add_synth(CLI::App& app, Run& run);
+void add_quantize(CLI::App& app, Run& run);
 void add_bench(CLI::App& app, Run& run);
 
 }  // namespace quern::tools

@@ -33,8 +33,9 @@ std::string printable(std::string_view text) {
 
 Progress::Progress(std::string what) : what_(std::move(what)), shown_(isatty(STDERR_FILENO) != 0) {}
 
-Progress::~Progress() {
+void Progress::clear() {
   if (shown_ && percent_ >= 0) std::fputs("\r\x1b[K", stderr);
+  percent_ = -1;
 }
 
 void Progress::update(double fraction) {

@@ -17,12 +17,13 @@ std::string printable(std::string_view text);
 class Progress {
  public:
   explicit Progress(std::string what);
-  ~Progress();  // erases the line
+  ~Progress() { clear(); }
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
   void update(double fraction);       // 0 to 1
   void say(const std::string& text);  // instead of how far it is
+  void clear();                       // erases the line, so that something else can be printed
 
  private:
   std::string what_;
