@@ -20,7 +20,9 @@ namespace quern::shaders {
 using uint = uint32_t;
 #define QUERN_CONSTANT inline constexpr uint
 #define QUERN_PUSH(type, bytes) static_assert(sizeof(type) == (bytes) && (bytes) <= kMaxPushBytes)
+#define QUERN_DEFAULT(value) = value  // of a member that C++ may leave out
 #else
+#define QUERN_DEFAULT(value)
 #define QUERN_CONSTANT const uint
 #define QUERN_PUSH(type, bytes)
 #endif
@@ -38,8 +40,89 @@ struct SelectRowsPush {
 };
 QUERN_PUSH(SelectRowsPush, 32);
 
+// Where the tables of codebooks.h lie in the codebooks' buffer (kernels/vulkan/codebooks.h), in
+// bytes. An entry is its run's signed bytes.
+QUERN_CONSTANT kCodebookIq2Xxs = 0;
+QUERN_CONSTANT kCodebookIq2Xs = 2048;
+QUERN_CONSTANT kCodebookIq2S = 6144;
+QUERN_CONSTANT kCodebookIq3Xxs = 14336;
+QUERN_CONSTANT kCodebookIq3S = 15360;
+QUERN_CONSTANT kCodebookIq1 = 17408;
+QUERN_CONSTANT kCodebookNl4 = 33792;
+QUERN_CONSTANT kCodebookBytes = 33808;
+
+// One row of the batch, as the host writes it.
+struct BatchRow {
+  uint token;
+  uint position;
+  uint table;  // index of the first entry of its sequence's block table; kPadding: no row
+};
+QUERN_CONSTANT kPadding = 0xFFFFFFFFu;
+
+// Rows of activations are f32, packed, and start at addresses that 16 divides; matrices of weights
+// lie in the file's layout from such an address. Widths that a weight multiplies or gather reads
+// are multiples of the format's block, and of 8.
+
+// gather_FORMAT: out[row] = scale * table[token of row].
+// Grid: x covers width / 8 units, y is the row. A padding row has token 0.
+struct GatherPush {
+  uint64_t table;     // [vocabulary][width]
+  uint64_t rows;      // BatchRow [rows]
+  uint64_t out_rows;  // f32 [rows][width]
+  uint64_t codebooks;
+  uint width;
+  float scale QUERN_DEFAULT(1);
+};
+QUERN_PUSH(GatherPush, 40);
+
+// What becomes of the product y of a weight's row and an activation row (epilogue.glsl), in this
+// order: y * 1/rms (norm), + bias, activation, * up, * scale * row_scale, + add.
+QUERN_CONSTANT kActivationNone = 0;
+QUERN_CONSTANT kActivationSilu = 1;
+QUERN_CONSTANT kActivationGelu = 2;
+QUERN_CONSTANT kActivationReluSquared = 3;
+QUERN_CONSTANT kActivationSigmoid = 4;
+QUERN_CONSTANT kActivationClampedSwiglu = 5;
+
+// matvec_FORMAT: out[t][r] = epilogue(weight[r] · norm(x[t])) for up to kMatvecRows rows t.
+// matmul_FORMAT: the same for any number of rows, in tiles. Addresses marked optional may be 0.
+// With `up`, two matrices of one format multiply x: out = activation(weight · x) * (up · x).
+// With `gate`, what `weight` gives is the up part: out = activation(gate[t][r]) * (weight · x); so
+// are units computed whose matrices have different formats.
+// Specialization constant 2 of matvec: rows t that are computed, 1 … kMatvecRows (more work, never
+// wrong results, if it is larger than `rows`).
+// Grid of matvec: x * y workgroups, each for kMatvecOutputs values r: the workgroup (x, y) takes
+// number y * (workgroups in x) + x.
+// Grid of matmul: x covers out_width in tiles of kMatmulTile, y the rows in tiles of kMatmulTile;
+// workgroups of kMatmulWidth invocations.
+QUERN_CONSTANT kMatvecRows = 8;
+QUERN_CONSTANT kMatvecOutputs = 8;
+QUERN_CONSTANT kMatmulTile = 64;
+QUERN_CONSTANT kMatmulWidth = 256;
+struct MatmulPush {
+  uint64_t weight;                    // [out_width][in_width]
+  uint64_t up QUERN_DEFAULT(0);       // optional: [out_width][in_width]
+  uint64_t x;                         // f32 [rows][in_width]
+  uint64_t indices QUERN_DEFAULT(0);  // optional: uint32 [rows], the row of x that row t reads
+  uint64_t norm QUERN_DEFAULT(0);     // optional: f32 [in_width], the weight of an RMS norm of x
+  uint64_t bias QUERN_DEFAULT(0);     // optional: f32 [out_width], of `weight`
+  uint64_t gate QUERN_DEFAULT(0);     // optional: f32 [rows][out_width]
+  uint64_t add QUERN_DEFAULT(0);      // optional: f32 [rows][out_width]; may be out_rows
+  uint64_t out_rows;                  // f32 [rows][out_width]
+  uint64_t codebooks;
+  uint in_width;
+  uint out_width;
+  uint rows;
+  uint activation QUERN_DEFAULT(0);  // kActivation…
+  float epsilon QUERN_DEFAULT(0);    // of the norm
+  float scale QUERN_DEFAULT(1);
+  uint64_t row_scale QUERN_DEFAULT(0);  // optional: f32 [rows]
+};
+QUERN_PUSH(MatmulPush, 112);
+
 #ifdef __cplusplus
 #undef QUERN_CONSTANT
+#undef QUERN_DEFAULT
 #undef QUERN_PUSH
 }  // namespace quern::shaders
 #endif

@@ -1,0 +1,18 @@
+// IQ3_XXS: per 4 values an 8-bit codebook index, 7-bit sign masks per 8, 4-bit scales per 32.
+#include "decode/common.glsl"
+#define SECOND 4u
+
+#include "decode/signed_run.glsl"
+
+void decode(BlockRef block, uint64_t codebooks, uint part, out vec4 first, out vec4 second) {
+  const uint group = part / 4, l = part % 4;
+  const uint fields =
+      uint(block.at.signs_scales[2 * group]) | uint(block.at.signs_scales[2 * group + 1]) << 16;
+  const float scale = from_f16(block.at.d) * (float(fields >> 28) + 0.5) * 0.5;
+  const uint signs = sign_mask(fields >> 7 * l & 127);
+  const uint w0 = codebook_word(codebooks, kCodebookIq3Xxs, uint(block.at.qs[2 * part]));
+  const uint w1 = codebook_word(codebooks, kCodebookIq3Xxs, uint(block.at.qs[2 * part + 1]));
+  first = scale * vec4(with_signs(signed_bytes(w0), signs));
+  second = scale * vec4(with_signs(signed_bytes(w1), signs >> 4));
+}
+#include "decode/units.glsl"

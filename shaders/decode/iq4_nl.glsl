@@ -1,0 +1,13 @@
+// IQ4_NL: d * table[nibble]; nibbles as in Q4_0.
+#include "decode/common.glsl"
+#define SECOND 16u
+
+#include "decode/nl4.glsl"
+
+void decode(BlockRef block, uint64_t codebooks, uint part, out vec4 first, out vec4 second) {
+  const ivec4 bytes = BYTES4(block.at.qs, 4 * part);
+  const float d = from_f16(block.at.d);
+  first = d * vec4(nl4(codebooks, bytes & 15));
+  second = d * vec4(nl4(codebooks, bytes >> 4));
+}
+#include "decode/units.glsl"

@@ -1,0 +1,11 @@
+// Q4_0: d * (nibble - 8); the low nibbles are values 0 … 15, the high ones 16 … 31.
+#include "decode/common.glsl"
+#define SECOND 16u
+
+void decode(BlockRef block, uint64_t codebooks, uint part, out vec4 first, out vec4 second) {
+  const ivec4 bytes = BYTES4(block.at.qs, 4 * part);
+  const float d = from_f16(block.at.d);
+  first = d * vec4((bytes & 15) - 8);
+  second = d * vec4((bytes >> 4) - 8);
+}
+#include "decode/units.glsl"

@@ -1,0 +1,11 @@
+// Q4_1: d * nibble + m; the low nibbles are values 0 … 15, the high ones 16 … 31.
+#include "decode/common.glsl"
+#define SECOND 16u
+
+void decode(BlockRef block, uint64_t codebooks, uint part, out vec4 first, out vec4 second) {
+  const ivec4 bytes = BYTES4(block.at.qs, 4 * part);
+  const float d = from_f16(block.at.d), m = from_f16(block.at.m);
+  first = d * vec4(bytes & 15) + m;
+  second = d * vec4(bytes >> 4) + m;
+}
+#include "decode/units.glsl"

@@ -1,0 +1,17 @@
+// Q5_0: d * (code - 16); nibbles as in Q4_0, the fifth bit of value i is bit i of qh.
+#include "decode/common.glsl"
+#define SECOND 16u
+
+// Bit j of the fifth bits, as 16.
+ivec4 fifth_bits(BlockRef block, uint first) {
+  const uint shift = first % 8;
+  return bits4(uint(block.at.qh[first / 8]), shift) << 4;
+}
+
+void decode(BlockRef block, uint64_t codebooks, uint part, out vec4 first, out vec4 second) {
+  const ivec4 bytes = BYTES4(block.at.qs, 4 * part);
+  const float d = from_f16(block.at.d);
+  first = d * vec4((bytes & 15 | fifth_bits(block, 4 * part)) - 16);
+  second = d * vec4((bytes >> 4 | fifth_bits(block, 4 * part + 16)) - 16);
+}
+#include "decode/units.glsl"

@@ -1,0 +1,17 @@
+// Q6_K: d * int8 scale * (code - 32), scale per 16 values; nibbles in ql, two more bits in qh.
+#include "decode/common.glsl"
+#define SECOND 64u
+
+void decode(BlockRef block, uint64_t codebooks, uint part, out vec4 first, out vec4 second) {
+  const uint n = part / 16, l = 4 * (part % 16);  // half of the block; 64 bytes of ql serve it
+  const uint t = l / 32;                          // values l and l + 64 of the half share a byte
+  const ivec4 low = BYTES4(block.at.ql, 64 * n + l);
+  const ivec4 high = BYTES4(block.at.qh, 32 * n + l % 32) >> 2 * t;
+  const uint group = 8 * n + l / 16;
+  const float d = from_f16(block.at.d);
+  const float s0 = d * float(int8_t(block.at.scales[group]));
+  const float s1 = d * float(int8_t(block.at.scales[group + 4]));
+  first = s0 * vec4((low & 15 | (high & 3) << 4) - 32);
+  second = s1 * vec4((low >> 4 | (high >> 4 & 3) << 4) - 32);
+}
+#include "decode/units.glsl"
