@@ -2,7 +2,8 @@
 
 #include <cstdio>
 #include <cstdlib>
-#include <optional>
+
+#include "kernels/vulkan/backend.h"
 
 namespace quern::test {
 namespace {
@@ -12,16 +13,24 @@ using kernels::vulkan::Instance;
 
 std::shared_ptr<Instance> g_instance;
 std::unique_ptr<Device> g_device;
+std::unique_ptr<kernels::Backend> g_backend;
 
 [[noreturn]] void give_up(const Error& error) {
   std::fprintf(stderr, "no Vulkan device to test with: %s\n", error.to_string().c_str());
   std::exit(1);
 }
 
-// Ends the device before static objects go, and fails the run if the validation layer complained.
+std::unique_ptr<Device> open_device() {
+  auto device = Device::create(vulkan_instance(), 0, {.cache_folder = QUERN_VULKAN_CACHE});
+  if (!device) give_up(device.error());
+  return std::move(*device);
+}
+
+// Ends the devices before static objects go, and fails the run if the validation layer complained.
 class Environment final : public ::testing::Environment {
  public:
   void TearDown() override {
+    g_backend.reset();
     g_device.reset();
     if (!g_instance) return;
     for (const std::string& message : g_instance->messages()) ADD_FAILURE() << message;
@@ -40,12 +49,13 @@ std::shared_ptr<Instance> vulkan_instance() {
 }
 
 Device& vulkan_device() {
-  if (!g_device) {
-    auto device = Device::create(vulkan_instance(), 0, {.cache_folder = QUERN_VULKAN_CACHE});
-    if (!device) give_up(device.error());
-    g_device = std::move(*device);
-  }
+  if (!g_device) g_device = open_device();
   return *g_device;
+}
+
+kernels::Backend& vulkan_backend() {
+  if (!g_backend) g_backend = kernels::vulkan::make_backend(open_device());
+  return *g_backend;
 }
 
 }  // namespace quern::test

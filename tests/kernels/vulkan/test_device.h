@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/backend.h"
 #include "kernels/vulkan/device.h"
 
 namespace quern::test {
@@ -17,6 +18,9 @@ std::shared_ptr<kernels::vulkan::Instance> vulkan_instance();
 
 // Made at its first use; its pipelines are cached in the build folder between runs.
 kernels::vulkan::Device& vulkan_device();
+
+// A backend with a device of its own, also made once.
+kernels::Backend& vulkan_backend();
 
 // A device buffer that holds `values`.
 template <typename T>

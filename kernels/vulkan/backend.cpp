@@ -1,0 +1,53 @@
+#include "kernels/vulkan/backend.h"
+
+#include "kernels/vulkan.h"
+#include "kernels/vulkan/executable.h"
+
+namespace quern::kernels {
+namespace {
+
+using vulkan::Device;
+
+class VulkanBackend final : public Backend {
+ public:
+  explicit VulkanBackend(std::unique_ptr<Device> device) : device_(std::move(device)) {}
+
+  std::string_view name() const override { return "vulkan"; }
+
+  uint64_t workspace_bytes(const Program& program, const MaxBatch& max) const override {
+    return vulkan::Workspace::bytes(program, max) + vulkan::BatchRows::bytes(program, max);
+  }
+  uint64_t cache_block_bytes(const Program& program, CacheType type) const override {
+    return vulkan::VulkanCache::block_bytes(program, type);
+  }
+
+  Result<std::unique_ptr<Cache>> make_cache(const Program& program, CacheType type,
+                                            uint32_t blocks) override {
+    return vulkan::VulkanCache::make(*device_, program, type, blocks);
+  }
+  // Weights are always copied to the device.
+  Result<std::unique_ptr<Executable>> compile(
+      const Program& program, std::span<const gguf::TensorView> weights, Cache& cache,
+      const MaxBatch& max, WeightHome, const std::function<void(WeightId)>& packed) override {
+    return vulkan::VulkanExecutable::make(*device_, program, weights,
+                                          static_cast<vulkan::VulkanCache&>(cache), max, packed);
+  }
+
+ private:
+  std::unique_ptr<Device> device_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> vulkan::make_backend(std::unique_ptr<Device> device) {
+  return std::make_unique<VulkanBackend>(std::move(device));
+}
+
+Result<std::unique_ptr<Backend>> make_vulkan_backend(size_t device, const VulkanOptions& options) {
+  QUERN_TRY(auto instance, vulkan::Instance::create());
+  QUERN_TRY(auto opened,
+            Device::create(std::move(instance), device, {.cache_folder = options.cache_folder}));
+  return vulkan::make_backend(std::move(opened));
+}
+
+}  // namespace quern::kernels

@@ -1,0 +1,54 @@
+// The rows of a step as shaders see them (shaders/shared.h): arrays in memory that the CPU writes
+// before each run, at addresses that never change, so that recorded commands can be used again.
+#pragma once
+
+#include <compare>
+
+#include "kernels/backend.h"
+#include "kernels/vulkan/arena.h"
+
+namespace quern::kernels::vulkan {
+
+// Steps of one shape share recorded commands: figures are rounded up, and rows that are too many
+// are padding.
+struct Shape {
+  uint32_t rows;
+  uint32_t logit_rows;  // 0: none are wanted
+  uint32_t positions;   // of the longest sequence: a power of two, at least kBlockPositions
+
+  auto operator<=>(const Shape&) const = default;
+};
+Shape shape_of(const Batch& batch, const MaxBatch& max);
+
+// How many rows are computed for a step of `rows` (at least 1), at most `most`: up to 8 exactly,
+// then multiples of 16, and of 64 above 64.
+uint32_t round_rows(uint32_t rows, uint32_t most);
+
+class BatchRows {
+ public:
+  static uint64_t bytes(const Program& program, const MaxBatch& max);
+  static Result<BatchRows> make(Device& device, const Program& program, const MaxBatch& max);
+
+  // No earlier run may still be under way.
+  void write(const Batch& batch, const Shape& shape);
+
+  uint64_t rows() const { return arena_.address(kRows); }      // shaders::BatchRow [rows]
+  uint64_t tables() const { return arena_.address(kTables); }  // uint32 [sequences][blocks]
+  uint64_t logit_rows() const { return arena_.address(kLogitRows); }
+  // Of a rope: f32 [rows][pairs][cosine, sine], times its magnitude.
+  uint64_t turns(uint32_t rope) const { return arena_.address(kFirstTurns + rope); }
+
+ private:
+  enum Part { kRows, kTables, kLogitRows, kFirstTurns };
+
+  BatchRows(const Program& program, const MaxBatch& max, uint64_t max_allocation);
+  template <typename T>
+  std::span<T> part(size_t index);
+  void write_turns(const Batch& batch);
+
+  std::vector<Rope> ropes_;
+  uint32_t table_stride_;  // blocks per sequence
+  Arena arena_;
+};
+
+}  // namespace quern::kernels::vulkan

@@ -1,0 +1,46 @@
+// The key and value cache on a device. A layer has one range for keys and one for values, both in
+// blocks of kBlockPositions positions; how a block is laid out is written in shaders/shared.h.
+#pragma once
+
+#include <vector>
+
+#include "kernels/backend.h"
+#include "kernels/vulkan/arena.h"
+
+namespace quern::kernels::vulkan {
+
+class VulkanCache final : public Cache {
+ public:
+  static Result<std::unique_ptr<VulkanCache>> make(Device& device, const Program& program,
+                                                   CacheType type, uint32_t blocks);
+  // Of all layers.
+  static uint64_t block_bytes(const Program& program, CacheType type);
+
+  uint64_t bytes() const override { return arena_.bytes(); }
+  // A failure of the device is kept for the next run, as this cannot return it.
+  void copy_block(uint32_t from, uint32_t to) override;
+
+  // One of a layer's two ranges, and the bytes of a block in it.
+  struct Part {
+    Range range;
+    uint64_t block_bytes;
+  };
+  Part keys(uint32_t layer) const { return part(2 * size_t{layer}); }
+  Part values(uint32_t layer) const { return part(2 * size_t{layer} + 1); }
+
+  CacheType type() const { return type_; }
+  const Status& status() const { return status_; }
+
+ private:
+  VulkanCache(Device& device, CacheType type)
+      : device_(device), type_(type), arena_(device.caps().max_allocation) {}
+  Part part(size_t i) const { return {arena_.range(i), block_bytes_[i]}; }
+
+  Device& device_;
+  CacheType type_;
+  Arena arena_;                        // range 2 * layer holds keys, the next one values
+  std::vector<uint64_t> block_bytes_;  // of each range
+  Status status_;
+};
+
+}  // namespace quern::kernels::vulkan

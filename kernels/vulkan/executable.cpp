@@ -1,0 +1,125 @@
+#include "kernels/vulkan/executable.h"
+
+#include <cassert>
+
+#include "kernels/vulkan/codebooks.h"
+
+namespace quern::kernels::vulkan {
+namespace {
+
+constexpr size_t kMostShapes = 64;  // whose commands are kept
+
+// Multiply-adds between two looks at `cancel`: well under 100 ms of work for the slowest device of
+// its kind.
+uint64_t slice_work(const DeviceCaps& caps) {
+  return caps.type == VK_PHYSICAL_DEVICE_TYPE_CPU ? 200'000'000 : 50'000'000'000;
+}
+
+uint64_t work_of(const Program& program, const Op& op, uint32_t rows) {
+  uint64_t work = 0;
+  if (const auto* projection = std::get_if<Projection>(&op)) {
+    for (const Linear& linear : projection->outputs) {
+      const WeightInfo& weight = program.weights[linear.weight];
+      work += weight.in() * weight.out() * rows;
+    }
+  } else if (const auto* experts = std::get_if<Experts>(&op)) {
+    const WeightInfo& up = program.weights[experts->up];
+    work = 3 * up.in() * up.out() * experts->used * rows;
+  }
+  return work;
+}
+
+}  // namespace
+
+VulkanExecutable::VulkanExecutable(Device& device, const Program& program, const VulkanCache& cache,
+                                   const MaxBatch& max, Weights weights, BatchRows rows,
+                                   Workspace workspace, Buffer codebooks)
+    : device_(device),
+      program_(program),
+      cache_(cache),
+      max_(max),
+      weights_(std::move(weights)),
+      rows_(std::move(rows)),
+      workspace_(std::move(workspace)),
+      codebooks_(std::move(codebooks)),
+      binding_{device_, program_, weights_, cache_, rows_, workspace_, codebooks_.address()} {}
+
+Result<std::unique_ptr<VulkanExecutable>> VulkanExecutable::make(
+    Device& device, const Program& program, std::span<const gguf::TensorView> weights,
+    const VulkanCache& cache, const MaxBatch& max, const std::function<void(WeightId)>& uploaded) {
+  QUERN_TRY(Workspace workspace, Workspace::make(device, program, max));
+  QUERN_TRY(BatchRows rows, BatchRows::make(device, program, max));
+  const std::vector<std::byte> tables = codebook_bytes();
+  QUERN_TRY(Buffer codebooks, Buffer::make(device, tables.size(), Memory::kDevice));
+  QUERN_CHECK(codebooks.upload(0, tables));
+  QUERN_TRY(Weights uploads, Weights::upload(device, program, weights, uploaded));
+  std::unique_ptr<VulkanExecutable> executable(
+      new VulkanExecutable(device, program, cache, max, std::move(uploads), std::move(rows),
+                           std::move(workspace), std::move(codebooks)));
+  // Kernels are compiled, and what the shaders lack is said, now rather than in the first step.
+  QUERN_CHECK(executable->commands({1, 1, kBlockPositions}));
+  return executable;
+}
+
+VulkanExecutable::~VulkanExecutable() {
+  static_cast<void>(device_.wait());  // nothing may be destroyed under way; a lost device is idle
+  for (const auto& [shape, commands] : commands_) free(commands);
+}
+
+void VulkanExecutable::free(const Commands& commands) {
+  for (VkCommandBuffer part : commands.parts) device_.free_commands(part);
+}
+
+Result<const VulkanExecutable::Commands*> VulkanExecutable::commands(const Shape& shape) {
+  if (const auto known = commands_.find(shape); known != commands_.end()) return &known->second;
+  if (commands_.size() == kMostShapes) {
+    for (const auto& [old, recorded] : commands_) free(recorded);
+    commands_.clear();
+  }
+  Commands commands;
+  if (const Status status = record(shape, commands); !status) {
+    free(commands);
+    return tl::unexpected(status.error());
+  }
+  assert(!find_hazard(commands.steps));
+  return &commands_.emplace(shape, std::move(commands)).first->second;
+}
+
+Status VulkanExecutable::record(const Shape& shape, Commands& commands) {
+  QUERN_TRY(VkCommandBuffer part, device_.begin_commands());
+  commands.parts.push_back(part);
+  Recorder recorder(device_, part);
+  OpRecorder ops(binding_, shape, recorder);
+  uint64_t work = 0;
+  for (const Op& op : program_.ops) {
+    const uint64_t more = work_of(program_, op, shape.rows);
+    if (work > 0 && work + more > slice_work(device_.caps())) {
+      QUERN_CHECK(device_.end_commands(commands.parts.back()));
+      QUERN_TRY(part, device_.begin_commands());
+      commands.parts.push_back(part);
+      recorder.continue_in(part);
+      work = 0;
+    }
+    work += more;
+    QUERN_CHECK(ops.record(op));
+  }
+  commands.steps = recorder.steps();
+  return device_.end_commands(commands.parts.back());
+}
+
+Result<std::span<const float>> VulkanExecutable::run(const Batch& batch,
+                                                     const std::atomic<bool>& cancel) {
+  QUERN_CHECK(cache_.status());
+  const Shape shape = shape_of(batch, max_);
+  QUERN_TRY(const Commands* recorded, commands(shape));
+  rows_.write(batch, shape);
+  for (VkCommandBuffer part : recorded->parts) {
+    if (cancel) return fail(ErrorKind::kCancelled, "cancelled", "stopped");
+    QUERN_CHECK(device_.submit(part));
+    QUERN_CHECK(device_.wait());
+  }
+  const uint64_t width = program_.values[program_.logits].width;
+  return workspace_.logits().first(batch.logit_rows.size() * width);
+}
+
+}  // namespace quern::kernels::vulkan

@@ -1,0 +1,45 @@
+// A program bound to a device's memory, whose commands are recorded once per shape of step.
+#pragma once
+
+#include <map>
+
+#include "kernels/vulkan/op_recorder.h"
+
+namespace quern::kernels::vulkan {
+
+class VulkanExecutable final : public Executable {
+ public:
+  static Result<std::unique_ptr<VulkanExecutable>> make(
+      Device& device, const Program& program, std::span<const gguf::TensorView> weights,
+      const VulkanCache& cache, const MaxBatch& max, const std::function<void(WeightId)>& uploaded);
+  ~VulkanExecutable() override;
+
+  Result<std::span<const float>> run(const Batch& batch, const std::atomic<bool>& cancel) override;
+
+  // What run() submits for a step of this shape; recorded if it was not yet.
+  struct Commands {
+    std::vector<VkCommandBuffer> parts;  // submitted one after the other
+    std::vector<Step> steps;
+  };
+  Result<const Commands*> commands(const Shape& shape);
+
+ private:
+  VulkanExecutable(Device& device, const Program& program, const VulkanCache& cache,
+                   const MaxBatch& max, Weights weights, BatchRows rows, Workspace workspace,
+                   Buffer codebooks);
+  Status record(const Shape& shape, Commands& commands);
+  void free(const Commands& commands);
+
+  Device& device_;
+  const Program program_;
+  const VulkanCache& cache_;
+  const MaxBatch max_;
+  const Weights weights_;
+  BatchRows rows_;
+  const Workspace workspace_;
+  const Buffer codebooks_;
+  const Binding binding_;
+  std::map<Shape, Commands> commands_;
+};
+
+}  // namespace quern::kernels::vulkan

@@ -1,0 +1,62 @@
+// OpRecorder: turns the operations of a program into dispatches, for steps of one shape.
+#pragma once
+
+#include "kernels/backend.h"
+#include "kernels/vulkan/batch_rows.h"
+#include "kernels/vulkan/cache.h"
+#include "kernels/vulkan/recorder.h"
+#include "kernels/vulkan/weights.h"
+#include "kernels/vulkan/workspace.h"
+
+namespace quern::kernels::vulkan {
+
+// What the dispatches of one executable refer to.
+struct Binding {
+  Device& device;
+  const Program& program;
+  const Weights& weights;
+  const VulkanCache& cache;
+  const BatchRows& rows;
+  const Workspace& workspace;
+  uint64_t codebooks;  // address of codebook_bytes()
+};
+
+class OpRecorder {
+ public:
+  OpRecorder(const Binding& binding, const Shape& shape, Recorder& recorder)
+      : b_(binding), shape_(shape), recorder_(recorder) {}
+
+  // Operations on the rows whose logits are wanted are left out where there are none. Errors:
+  // "vulkan-op" for what the shaders cannot do, those of Device::kernel.
+  Status record(const Op& op);
+
+ private:
+  Status operate(const Embed& op);
+  Status operate(const Projection& op);
+  Status operate(const SelectLogitRows& op);
+  template <typename Other>
+  Status operate(const Other&) {
+    return unsupported("an operation of this model");
+  }
+
+  struct Product;  // one matrix product with its prologue and epilogue
+  Status multiply(const Product& product);
+  Status gated_unit(const Projection& op);
+
+  static Status unsupported(std::string_view what);
+
+  uint32_t rows_of(ValueId id) const {
+    const bool batch = b_.program.values[id].rows == ValueInfo::Rows::kBatch;
+    return batch ? shape_.rows : shape_.logit_rows;
+  }
+  // The first `rows` rows of a value, packed at `width`.
+  Range rows(ValueId id, uint32_t count, uint64_t width) const {
+    return {b_.workspace.address(id), count * width * sizeof(float)};
+  }
+
+  const Binding& b_;
+  const Shape shape_;
+  Recorder& recorder_;
+};
+
+}  // namespace quern::kernels::vulkan

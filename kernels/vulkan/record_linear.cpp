@@ -1,0 +1,164 @@
+// Embeddings, projections and row selection as dispatches.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cctype>
+
+#include "kernels/vulkan/op_recorder.h"
+#include "shaders/shared.h"
+
+namespace quern::kernels::vulkan {
+namespace {
+
+constexpr uint32_t kWidth = 64;  // invocations per workgroup, where a shader leaves it open
+
+uint32_t divide_up(uint64_t value, uint32_t by) {
+  return static_cast<uint32_t>((value + by - 1) / by);
+}
+
+// Shaders read eight values of a row at a time.
+bool is_readable(const WeightInfo& weight) { return weight.in() % 8 == 0; }
+
+// "matvec_q4_k"
+std::string kernel_name(std::string_view operation, gguf::Format format) {
+  std::string name = fmt::format("{}_{}", operation, gguf::info(format).name);
+  std::ranges::transform(name, name.begin(), [](unsigned char c) { return std::tolower(c); });
+  return name;
+}
+
+// Workgroups as a grid whose sides every device allows.
+Groups spread(uint32_t count) {
+  constexpr uint32_t kSide = 32768;
+  return count <= kSide ? Groups{.x = count} : Groups{.x = kSide, .y = divide_up(count, kSide)};
+}
+
+uint32_t activation_code(Activation activation) {
+  return activation == Activation::kSilu ? shaders::kActivationSilu : shaders::kActivationNone;
+}
+
+}  // namespace
+
+Status OpRecorder::unsupported(std::string_view what) {
+  return fail(ErrorKind::kUnsupported, "vulkan-op",
+              fmt::format("Quern's Vulkan shaders cannot compute {} yet; use --device cpu", what));
+}
+
+Status OpRecorder::record(const Op& op) {
+  return std::visit([this](const auto& typed) { return operate(typed); }, op);
+}
+
+Status OpRecorder::operate(const Embed& op) {
+  const WeightInfo& table = b_.program.weights[op.table];
+  if (!is_readable(table)) return unsupported("rows whose width 8 does not divide");
+  QUERN_TRY(const Kernel* kernel, b_.device.kernel(kernel_name("gather", table.format), kWidth));
+  const auto width = static_cast<uint32_t>(table.in());
+  const Range out = rows(op.out, shape_.rows, width);
+  const shaders::GatherPush push = {.table = b_.weights.address(op.table),
+                                    .rows = b_.rows.rows(),
+                                    .out_rows = out.address,
+                                    .codebooks = b_.codebooks,
+                                    .width = width};
+  recorder_.dispatch(*kernel, push, {divide_up(width / 8, kWidth), shape_.rows}, {{}, {out}});
+  return {};
+}
+
+Status OpRecorder::operate(const SelectLogitRows& op) {
+  if (shape_.logit_rows == 0) return {};
+  QUERN_TRY(const Kernel* kernel, b_.device.kernel("select_rows", kWidth));
+  const uint32_t width = b_.program.values[op.in].width;
+  const Range in = rows(op.in, shape_.rows, width), out = rows(op.out, shape_.logit_rows, width);
+  const shaders::SelectRowsPush push = {in.address, b_.rows.logit_rows(), out.address, width, 0};
+  recorder_.dispatch(*kernel, push, {divide_up(width, kWidth), shape_.logit_rows}, {{in}, {out}});
+  return {};
+}
+
+// Addresses as in shaders::MatmulPush; 0: none.
+struct OpRecorder::Product {
+  WeightId weight;
+  uint32_t rows;
+  shaders::MatmulPush push = {};  // without what follows from `weight` and `rows`
+  Access access = {};
+};
+
+Status OpRecorder::multiply(const Product& product) {
+  const WeightInfo& weight = b_.program.weights[product.weight];
+  if (!is_readable(weight)) return unsupported("rows whose width 8 does not divide");
+  shaders::MatmulPush push = product.push;
+  push.weight = b_.weights.address(product.weight);
+  push.codebooks = b_.codebooks;
+  push.in_width = static_cast<uint32_t>(weight.in());
+  push.out_width = static_cast<uint32_t>(weight.out());
+  push.rows = product.rows;
+  if (product.rows <= shaders::kMatvecRows) {
+    const uint32_t constants[] = {kWidth, b_.device.caps().subgroup_size, product.rows};
+    QUERN_TRY(const Kernel* kernel,
+              b_.device.kernel(kernel_name("matvec", weight.format), constants));
+    recorder_.dispatch(*kernel, push, spread(divide_up(push.out_width, shaders::kMatvecOutputs)),
+                       product.access);
+    return {};
+  }
+  QUERN_TRY(const Kernel* kernel,
+            b_.device.kernel(kernel_name("matmul", weight.format), shaders::kMatmulWidth));
+  const Groups groups = {divide_up(push.out_width, shaders::kMatmulTile),
+                         divide_up(product.rows, shaders::kMatmulTile)};
+  recorder_.dispatch(*kernel, push, groups, product.access);
+  return {};
+}
+
+Status OpRecorder::operate(const Projection& op) {
+  if (rows_of(op.in) == 0) return {};
+  if (op.activation != Activation::kNone) return gated_unit(op);
+  for (const Linear& linear : op.outputs) {
+    const WeightInfo& weight = b_.program.weights[linear.weight];
+    const uint32_t count = rows_of(op.in);
+    const Range in = rows(op.in, count, weight.in()), out = rows(linear.out, count, weight.out());
+    Product product = {.weight = linear.weight, .rows = count};
+    product.push.x = in.address;
+    product.push.norm = b_.weights.address_or_null(op.norm.weight);
+    product.push.epsilon = op.norm.epsilon;
+    product.push.bias = b_.weights.address_or_null(linear.bias);
+    product.push.add = b_.workspace.address_or_null(linear.add);
+    product.push.out_rows = out.address;
+    product.access = {{in}, {out}};
+    if (linear.add != kAbsent) {
+      product.access.reads.push_back(rows(linear.add, count, weight.out()));
+    }
+    QUERN_CHECK(multiply(product));
+  }
+  return {};
+}
+
+// out = activation(gate) * up: both matrices in one dispatch where they have one format, else the
+// gate first.
+Status OpRecorder::gated_unit(const Projection& op) {
+  const Linear &gate = op.outputs[0], &up = op.outputs[1];
+  const WeightInfo& weight = b_.program.weights[gate.weight];
+  const uint32_t count = rows_of(op.in);
+  const Range in = rows(op.in, count, weight.in()), out = rows(gate.out, count, weight.out());
+  const Range kept = {b_.workspace.gate().address, out.bytes};
+  Product product = {.weight = gate.weight, .rows = count};
+  product.push.x = in.address;
+  product.push.norm = b_.weights.address_or_null(op.norm.weight);
+  product.push.epsilon = op.norm.epsilon;
+  product.push.bias = b_.weights.address_or_null(gate.bias);
+  product.push.out_rows = out.address;
+  product.access = {{in}, {out}};
+  if (weight.format == b_.program.weights[up.weight].format && up.bias == kAbsent) {
+    product.push.up = b_.weights.address(up.weight);
+  } else {
+    product.push.out_rows = kept.address;
+    product.access = {{in}, {kept}};
+    QUERN_CHECK(multiply(product));
+    product.weight = up.weight;
+    product.push.gate = kept.address;
+    product.push.bias = b_.weights.address_or_null(up.bias);
+    product.push.out_rows = out.address;
+    product.access = {{in, kept}, {out}};
+  }
+  product.push.activation = activation_code(op.activation);
+  product.push.add = b_.workspace.address_or_null(gate.add);
+  if (gate.add != kAbsent) product.access.reads.push_back(rows(gate.add, count, weight.out()));
+  return multiply(product);
+}
+
+}  // namespace quern::kernels::vulkan

@@ -1,0 +1,53 @@
+#include "kernels/vulkan/workspace.h"
+
+#include <algorithm>
+
+namespace quern::kernels::vulkan {
+namespace {
+
+uint64_t value_bytes(const ValueInfo& value, const MaxBatch& max) {
+  const uint64_t rows = value.rows == ValueInfo::Rows::kBatch ? max.rows : max.logit_rows;
+  return rows * value.width * sizeof(float);
+}
+
+// The widest gate of a projection, in bytes.
+uint64_t gate_bytes(const Program& program, const MaxBatch& max) {
+  uint64_t widest = 0;
+  for (const Op& op : program.ops) {
+    const auto* projection = std::get_if<Projection>(&op);
+    if (!projection || projection->activation == Activation::kNone) continue;
+    widest = std::max(widest, program.weights[projection->outputs[0].weight].out());
+  }
+  return widest * max.rows * sizeof(float);
+}
+
+}  // namespace
+
+Workspace::Workspace(const Program& program, const MaxBatch& max, uint64_t max_allocation)
+    : logits_(program.logits), arena_(max_allocation), readback_(max_allocation) {
+  for (ValueId id = 0; id < program.values.size(); ++id) {
+    const uint64_t bytes = value_bytes(program.values[id], max);
+    arena_.add(id == logits_ ? 0 : bytes);
+    if (id == logits_) readback_.add(bytes);
+  }
+  gate_ = arena_.add(gate_bytes(program, max));
+}
+
+uint64_t Workspace::bytes(const Program& program, const MaxBatch& max) {
+  const Workspace plan(program, max, UINT64_MAX);
+  return plan.arena_.bytes() + plan.readback_.bytes();
+}
+
+Result<Workspace> Workspace::make(Device& device, const Program& program, const MaxBatch& max) {
+  Workspace workspace(program, max, device.caps().max_allocation);
+  QUERN_CHECK(workspace.arena_.allocate(device, Memory::kDevice));
+  QUERN_CHECK(workspace.readback_.allocate(device, Memory::kReadback));
+  return workspace;
+}
+
+std::span<const float> Workspace::logits() const {
+  const std::byte* start = readback_.buffer(0).mapped() + readback_.offset(0);
+  return {reinterpret_cast<const float*>(start), readback_.range(0).bytes / sizeof(float)};
+}
+
+}  // namespace quern::kernels::vulkan

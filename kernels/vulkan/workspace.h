@@ -1,0 +1,36 @@
+// Where every intermediate result of a program lies on the device: computed from the program alone,
+// so that the memory plan and the executable cannot disagree.
+#pragma once
+
+#include <vector>
+
+#include "kernels/backend.h"
+#include "kernels/vulkan/arena.h"
+
+namespace quern::kernels::vulkan {
+
+class Workspace {
+ public:
+  static uint64_t bytes(const Program& program, const MaxBatch& max);
+  static Result<Workspace> make(Device& device, const Program& program, const MaxBatch& max);
+
+  // f32 [rows][width]; the logits are where the CPU reads them.
+  Range value(ValueId id) const { return id == logits_ ? readback_.range(0) : arena_.range(id); }
+  uint64_t address(ValueId id) const { return value(id).address; }
+  uint64_t address_or_null(ValueId id) const { return id == kAbsent ? 0 : address(id); }
+
+  // f32 [rows][widest unit]: the gate of a unit whose matrices are multiplied one after the other.
+  Range gate() const { return arena_.range(gate_); }
+
+  std::span<const float> logits() const;
+
+ private:
+  Workspace(const Program& program, const MaxBatch& max, uint64_t max_allocation);
+
+  ValueId logits_;
+  size_t gate_;
+  Arena arena_;     // ranges by ValueId, then the others
+  Arena readback_;  // the logits
+};
+
+}  // namespace quern::kernels::vulkan
