@@ -120,6 +120,106 @@ struct MatmulPush {
 };
 QUERN_PUSH(MatmulPush, 112);
 
+// The cache of a layer, one range of keys and one of values. A block is, per key/value head,
+//   keys    [key_width / 4][64 positions][4]      so that neighbouring invocations take positions
+//   scales  [key_width / 32][64 positions]        q8_0 only: one f16 per position and 32 values
+// and in the range of values
+//   values  [64 positions][value_width]
+//   scales  [64 positions][value_width / 32]      q8_0 only
+// with widths that 4 divides; the number of scales is rounded up. Types: f32, f16, int8.
+QUERN_CONSTANT kCacheF32 = 0;
+QUERN_CONSTANT kCacheF16 = 1;
+QUERN_CONSTANT kCacheQ8_0 = 2;
+QUERN_CONSTANT kCacheBlock = 64;  // positions
+
+// norm: out = scale * norm(in) (+ add), one workgroup per row: an RMS norm, or with `layer` a layer
+// norm, (x - mean) / sqrt(variance + epsilon) * weight (+ bias). Grid: x is the row.
+struct NormPush {
+  uint64_t in_rows;                // f32 [rows][width]
+  uint64_t weight;                 // f32 [width]
+  uint64_t bias QUERN_DEFAULT(0);  // optional: f32 [width]
+  uint64_t add QUERN_DEFAULT(0);   // optional: f32 [rows][width]; may be out_rows
+  uint64_t out_rows;               // f32 [rows][width]; may be in_rows
+  uint width;
+  uint layer QUERN_DEFAULT(0);  // 1: layer norm
+  float epsilon;
+  float scale QUERN_DEFAULT(1);
+};
+QUERN_PUSH(NormPush, 56);
+
+// soft_cap: x = cap * tanh(x / cap). Grid: x covers `count` values.
+struct SoftCapPush {
+  uint64_t x;
+  uint count;
+  float cap;
+};
+QUERN_PUSH(SoftCapPush, 16);
+
+// cache_append: optional RMS norm, then rope, of q (in place) and k; then k and v join the cache.
+// A rope's pair i turns by (cosine, sine) = turns[row][i]; values beyond the pairs stay.
+// Specialization constant 2: the cache's type. Rows whose table is kPadding are not stored.
+// Heads of at most kMaxHeadWidth values.
+// Grid: x is the part of a row, y the row. Parts are the q heads, the k heads, the v heads; with a
+// norm over all heads (kNormAllHeads) all heads of q, or k, are one part.
+QUERN_CONSTANT kMaxHeadWidth = 1024;
+QUERN_CONSTANT kNormEachHead = 0;  // weight [key_width] for every head
+QUERN_CONSTANT kNormOwnHead = 1;   // weight [heads * key_width], a part for each head
+QUERN_CONSTANT kNormAllHeads = 2;  // weight [heads * key_width], all heads are one vector
+struct CacheAppendPush {
+  uint64_t q;                        // f32 [rows][query_heads * key_width]
+  uint64_t k;                        // f32 [rows][key_heads * key_width]
+  uint64_t v;                        // f32 [rows][key_heads * value_width]
+  uint64_t q_norm QUERN_DEFAULT(0);  // optional: f32
+  uint64_t k_norm QUERN_DEFAULT(0);  // optional: f32
+  uint64_t turns;                    // f32 [rows][pairs][cosine, sine]
+  uint64_t rows;                     // BatchRow [rows]
+  uint64_t tables;                   // uint32
+  uint64_t keys;                     // the layer's cache
+  uint64_t values;
+  uint query_heads;
+  uint key_heads;
+  uint key_width;
+  uint value_width;
+  uint pairs;                       // 0: no rotation
+  uint halves;                      // pairs are 0: (2i, 2i + 1), 1: (i, i + pairs)
+  uint norm_over QUERN_DEFAULT(0);  // kNorm… of q + 4 * kNorm… of k
+  float epsilon QUERN_DEFAULT(0);   // of both norms
+  float slope QUERN_DEFAULT(0);     // q *= 1 + slope * ln(1 + floor(position / slope_length))
+  uint slope_length QUERN_DEFAULT(1);
+};
+QUERN_PUSH(CacheAppendPush, 120);
+
+// attention: causal attention of all rows over the cache of a layer, for decoding and for prompts.
+// A workgroup of kAttentionWidth invocations takes `kRows` consecutive rows times `kHeads` query
+// heads of one key/value head, and one of `splits` parts of the positions. With several splits each
+// writes a partial result, and the one that ends last merges them: no barrier is needed.
+// Specialization constants: 2 cache type, 3 kRows, 4 kHeads, 5 key_width, 6 value_width (at most
+// 4 * kAttentionWidth). kRows * kHeads <= kAttentionWidth; shared memory:
+// kRows * kHeads * (key_width + 68) + kAttentionWidth words.
+// Grid: x = key_heads * ceil(query heads per key head / kHeads), y = splits, z = ceil(rows /
+// kRows).
+QUERN_CONSTANT kAttentionWidth = 128;
+struct AttentionPush {
+  uint64_t q;         // f32 [rows][query_heads * key_width]
+  uint64_t out_rows;  // f32 [rows][query_heads * value_width]
+  uint64_t keys;      // the layer's cache
+  uint64_t values;
+  uint64_t rows;                    // BatchRow [rows]
+  uint64_t tables;                  // uint32
+  uint64_t sinks QUERN_DEFAULT(0);  // optional: f32 [query_heads], one more score without a value
+  // Where there are several splits: f32 [grid z][grid x][splits][kRows * kHeads][2 + value_width],
+  // and uint32 [grid z][grid x], which are 0 before and after.
+  uint64_t partials QUERN_DEFAULT(0);
+  uint64_t counters QUERN_DEFAULT(0);
+  uint query_heads;
+  uint key_heads;
+  uint row_count;
+  uint window QUERN_DEFAULT(0);  // > 0: only positions j > position - window
+  float scale;
+  float softcap QUERN_DEFAULT(0);  // > 0: score = softcap * tanh(score / softcap)
+};
+QUERN_PUSH(AttentionPush, 96);
+
 #ifdef __cplusplus
 #undef QUERN_CONSTANT
 #undef QUERN_DEFAULT
