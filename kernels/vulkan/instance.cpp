@@ -93,7 +93,13 @@ Result<std::shared_ptr<Instance>> Instance::create(bool validation) {
 }
 
 Instance::~Instance() {
-  if (messenger_) vkDestroyDebugUtilsMessengerEXT(instance_, messenger_, nullptr);
+  if (messenger_) {
+    // Not volk's pointer: it belongs to the instance that was made last, maybe without the
+    // extension.
+    const auto destroy = reinterpret_cast<PFN_vkDestroyDebugUtilsMessengerEXT>(
+        vkGetInstanceProcAddr(instance_, "vkDestroyDebugUtilsMessengerEXT"));
+    destroy(instance_, messenger_, nullptr);
+  }
   if (instance_) vkDestroyInstance(instance_, nullptr);
 }
 
