@@ -95,7 +95,8 @@ Engine::Engine(gguf::File file, Model model, const EngineOptions& options)
     : file_(std::move(file)),
       model_(std::move(model)),
       options_(resolve(options, model_.config)),
-      backend_(kernels::make_cpu_backend(options_.threads)) {}
+      backend_(options_.reference ? kernels::make_reference_backend()
+                                  : kernels::make_cpu_backend(options_.threads)) {}
 
 Result<std::unique_ptr<Engine>> Engine::load(gguf::File file, const EngineOptions& options) {
   return catch_exceptions([&] { return load_checked(std::move(file), options); });

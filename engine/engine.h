@@ -30,6 +30,7 @@ struct EngineOptions {
   uint32_t sequences = 1;     // full-length sequences that the cache has room for
   // Packed weights are faster; mapped ones can be dropped when memory is short, and read again.
   kernels::WeightHome weights = kernels::WeightHome::kPacked;
+  bool reference = false;  // compute in plain scalar f32 (make_reference_backend), to compare with
   bool check_weights = true;  // look for NaN and infinite scales; reads the whole file once
   std::function<void(double)> progress = {};  // told how far check_weights is, 0 to 1
 };

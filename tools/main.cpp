@@ -40,6 +40,8 @@ int main(int argc, char** argv) {
   add_plan(app, run);
   add_synth(app, run);
   add_quantize(app, run);
+  add_perplexity(app, run);
+  add_compare(app, run);
   add_bench(app, run);
   app.failure_message([](const CLI::App*, const CLI::Error& error) {
     return "quern: " + one_line(error.what()) + " (see --help)\n";
