@@ -1,5 +1,6 @@
 #include "bench/work.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace quern::bench {
@@ -56,14 +57,22 @@ struct Counter {
     return work;
   }
 
+  Work operator()(const AddNormed&) const { return {}; }
+  Work operator()(const SoftCap&) const { return {}; }
   Work operator()(const CacheAppend&) const { return {}; }
 
-  // Every row sees the positions up to its own.
+  // Every row sees the positions up to its own, those in its window.
   Work operator()(const Attention& op) const {
     const Heads& heads = program.layers[op.layer];
     const auto first = static_cast<double>(rows.first), n = static_cast<double>(rows.count);
-    const double pairs = n * first + n * (n + 1) / 2;
-    return {(first + n) * cache_bytes(heads, cache),
+    double pairs = n * first + n * (n + 1) / 2, positions = first + n;
+    if (op.window > 0 && op.window < positions) {
+      pairs = 0;
+      for (double seen = first + 1; seen <= first + n; ++seen)
+        pairs += std::min<double>(seen, op.window);
+      positions = std::min(positions, op.window + n - 1);
+    }
+    return {positions * cache_bytes(heads, cache),
             2 * pairs * heads.queries * (heads.key_width + heads.value_width), 0};
   }
 
@@ -100,6 +109,8 @@ struct Label {
     }
     return text;
   }
+  std::string operator()(const AddNormed&) const { return "norm+add"; }
+  std::string operator()(const SoftCap&) const { return "softcap"; }
   std::string operator()(const CacheAppend&) const { return "rope+cache"; }
   std::string operator()(const Attention&) const { return "attention"; }
   std::string operator()(const Experts&) const { return "experts"; }

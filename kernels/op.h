@@ -37,37 +37,64 @@ struct WeightInfo {
   }
 };
 
-// y = x / sqrt(mean(x^2) + epsilon) * weight (RMSNorm, Zhang and Sennrich 2019).
+// RMS: y = x / sqrt(mean(x^2) + epsilon) * weight (Zhang and Sennrich 2019).
+// Layer: y = (x - mean(x)) / sqrt(mean((x - mean(x))^2) + epsilon) * weight (+ bias) (Ba et al.
+// 2016).
 struct Norm {
+  enum class Kind { kRms, kLayer };
   WeightId weight = kAbsent;  // [width], F32; kAbsent: no normalization
   float epsilon = 0;
+  WeightId bias = kAbsent;  // [width], F32; only of kLayer
+  Kind kind = Kind::kRms;
 };
 
-// Applied to the gate of a gated unit.
-enum class Activation { kNone, kSilu };
+// silu(x) = x / (1 + exp(-x)); gelu(x) = x / 2 * (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)));
+// relu_squared(x) = max(x, 0)^2; sigmoid(x) = 1 / (1 + exp(-x)). A gated unit is activation(gate) *
+// up, and with kClampedSwiglu (gpt-oss), which is always gated, g / (1 + exp(-1.702 g)) * (u + 1)
+// with g = min(gate, 7) and u = clamp(up, -7, 7).
+enum class Activation { kNone, kSilu, kGelu, kReluSquared, kSigmoid, kClampedSwiglu };
 
-// out[row] = table[token of row].
+// out[row] = scale * table[token of row] (+ positions[position of row]).
 struct Embed {
   WeightId table;  // [width, vocabulary]
   ValueId out;
+  float scale = 1;
+  WeightId positions = kAbsent;  // [width, positions]; all positions of a batch are below its rows
 };
 
-// out = weight · x (+ bias) (+ add); `add` may be `out`.
+// out = gate * scale * (weight · x (+ bias)) (+ add); `add` may be `out`.
 struct Linear {
   WeightId weight;          // [in, out]
   WeightId bias = kAbsent;  // [out], F32
   ValueId out = kAbsent;
   ValueId add = kAbsent;
+  float scale = 1;
+  ValueId gate = kAbsent;  // [1]: one factor per row
 };
 
 // Several matrices applied to one input that is normalized (and quantized) once. With an
-// activation, there are exactly two outputs, gate and up, and outputs[0].out = activation(gate) *
-// up.
+// activation there is one output, out = activation(weight · x (+ bias)), or two, gate and up, and
+// outputs[0].out = activation(gate) * up (+ add); scale and gate of a Linear are then neutral.
 struct Projection {
   ValueId in;
   Norm norm;
   std::vector<Linear> outputs;
   Activation activation = Activation::kNone;
+};
+
+// out = scale * norm(in) + add, the end of a branch that is normalized after its last product;
+// `add` may be `out`, and `in` is neither.
+struct AddNormed {
+  ValueId in;
+  Norm norm;
+  ValueId out, add;
+  float scale = 1;
+};
+
+// x = cap * tanh(x / cap), in place.
+struct SoftCap {
+  ValueId x;
+  float cap;
 };
 
 // Rotary position embedding (Su et al. 2021). Pair i of a head turns by position * frequencies[i]
@@ -87,24 +114,59 @@ struct Heads {
   uint32_t value_width;  // values per value head
 };
 
-// Per head: optional norm, then rope, of q (in place) and k; then k and v join the cache of
-// `layer`.
-struct CacheAppend {
-  ValueId q, k, v;      // [queries * key_width], [keys * key_width], [keys * value_width]
-  Norm q_norm, k_norm;  // [key_width]
-  uint32_t rope;        // index into Program::ropes
-  uint32_t layer;       // index into Program::layers
+// The norm of the heads of q or k.
+struct HeadNorm {
+  enum class Over {
+    kEachHead,  // one weight [key_width] for every head
+    kOwnHead,   // weight [heads * key_width]: a part for each head
+    kAllHeads   // weight [heads * key_width]: all heads are one vector
+  };
+  Norm norm = {};
+  Over over = Over::kEachHead;
 };
 
-// Causal attention over the cache of `layer`: out_h = Σ_j softmax_j(scale · q_h · k_j) v_j.
+// Queries grow with their position p: q = q * (1 + slope * ln(1 + floor(p / length))) (Llama 4).
+struct QueryTemperature {
+  float slope = 0;  // 0: none
+  uint32_t length = 1;
+};
+
+// Optional norm, then rope, of q (in place) and k; then k and v join the cache of `layer`.
+struct CacheAppend {
+  ValueId q, k, v;  // [queries * key_width], [keys * key_width], [keys * value_width]
+  HeadNorm q_norm, k_norm;
+  uint32_t rope;   // index into Program::ropes; kAbsent: no rotation
+  uint32_t layer;  // index into Program::layers
+  QueryTemperature temperature = {};
+};
+
+// Causal attention over the cache of `layer`: out_h = Σ_j p_j v_j with p = softmax(s) and scores
+// s_j = scale · q_h · k_j of the positions j <= p that the row at position p sees.
 struct Attention {
   ValueId q, out;  // [queries * key_width], [queries * value_width]
   uint32_t layer;
-  float scale;
+  float scale;               // > 0
+  float softcap = 0;         // > 0: s_j = softcap * tanh(s_j / softcap)
+  uint32_t window = 0;       // > 0: only positions j > p - window
+  WeightId sinks = kAbsent;  // [queries], F32: one more score per head, whose p has no v
 };
 
-// Mixture of experts: p = softmax(router · norm(in)); the `used` largest are taken (ties: lower
-// index), their p divided by their sum; out = add + Σ p_e · down_e(silu(gate_e x) * up_e x).
+// How experts are chosen: p = gate(z), z = router · x (+ bias); the `used` experts with the largest
+// p (+ selection_bias) are taken (ties: lower index), each with the share
+// w_e = scale * p_e (/ Σ of the p that are taken, if normalized). With groups > 1 only experts of
+// the best groups_used groups count; a group is as good as the sum of its two best experts.
+struct Routing {
+  enum class Gate { kSoftmax, kSigmoid };
+  Gate gate = Gate::kSoftmax;
+  WeightId bias = kAbsent;            // [experts], F32
+  WeightId selection_bias = kAbsent;  // [experts], F32
+  uint32_t groups = 1, groups_used = 1;
+  bool normalized = true;
+  float scale = 1;
+};
+
+// Mixture of experts: out = add + Σ w_e · (down_e h_e (+ down_bias_e)) with the gated unit
+// h_e = activation(gate_e x (+ gate_bias_e)) * (up_e x (+ up_bias_e)), x = norm(in).
 struct Experts {
   ValueId in;
   Norm norm;
@@ -112,7 +174,11 @@ struct Experts {
   WeightId gate, up, down;  // [in, hidden, experts], the same, [hidden, out, experts]
   uint32_t used;            // experts per token
   ValueId out;
-  ValueId add;
+  ValueId add;  // or kAbsent
+  Routing routing = {};
+  Activation activation = Activation::kSilu;
+  // F32, flat: [experts * hidden], the same, [experts * out].
+  WeightId gate_bias = kAbsent, up_bias = kAbsent, down_bias = kAbsent;
 };
 
 // out = the rows of `in` whose logits are wanted.
@@ -120,7 +186,8 @@ struct SelectLogitRows {
   ValueId in, out;
 };
 
-using Op = std::variant<Embed, Projection, CacheAppend, Attention, Experts, SelectLogitRows>;
+using Op = std::variant<Embed, Projection, AddNormed, SoftCap, CacheAppend, Attention, Experts,
+                        SelectLogitRows>;
 
 // One forward pass. Operations run in order; values are written before they are read.
 struct Program {

@@ -199,8 +199,8 @@ void ModelBuilder::attention(uint32_t layer, const AttentionOptions& options) {
   kernels::CacheAppend append{
       .q = q_, .k = k_, .v = v_, .q_norm = {}, .k_norm = {}, .rope = 0, .layer = layer};
   if (options.qk_norm) {
-    append.q_norm = norm(layer_name(layer, "attn_q_norm"), heads.key_width);
-    append.k_norm = norm(layer_name(layer, "attn_k_norm"), heads.key_width);
+    append.q_norm.norm = norm(layer_name(layer, "attn_q_norm"), heads.key_width);
+    append.k_norm.norm = norm(layer_name(layer, "attn_k_norm"), heads.key_width);
   }
   program.ops.push_back(append);
 

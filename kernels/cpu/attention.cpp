@@ -21,75 +21,81 @@ namespace {
 // Tiles between the one that is read and the one that is fetched meanwhile.
 constexpr uint32_t kAhead = 1;
 
+// Of [first, first + count), what lies in `span`, counted from `first`.
+Span part_of(Span span, uint32_t first, uint32_t count) {
+  const auto from = [&](uint32_t p) { return p <= first ? 0 : std::min(p - first, count); };
+  return {from(span.begin), from(span.end)};
+}
+
 // Queries that share a key/value head and a sequence, by ascending position.
 struct Queries {
   size_t count = 0;
   const float* q[kMaxQueries];   // [key_width]
-  uint32_t limit[kMaxQueries];   // positions that the query sees: [0, limit)
+  Span sees[kMaxQueries];        // the positions that a query sees
   Partial partial[kMaxQueries];  // where a granule's result goes
 };
 
 struct Granule {
   const CpuCache& cache;
   std::span<const uint32_t> block_table;
-  uint32_t layer, head;
+  uint32_t head;
   uint32_t first;  // position
-  float scale;
+  const Attention& op;
 
-  const std::byte* keys(uint32_t tile) const { return cache.keys(layer, block(tile), head); }
-  const std::byte* values(uint32_t tile) const { return cache.values(layer, block(tile), head); }
+  const std::byte* keys(uint32_t tile) const { return cache.keys(op.layer, block(tile), head); }
+  const std::byte* values(uint32_t tile) const { return cache.values(op.layer, block(tile), head); }
   uint32_t block(uint32_t tile) const { return block_table[first / kTilePositions + tile]; }
-  // How many of this granule's positions a query with this limit sees.
-  uint32_t visible(uint32_t limit) const {
-    return limit <= first ? 0 : std::min(limit - first, kGranulePositions);
-  }
+  // Which of this granule's positions a query sees.
+  Span visible(Span sees) const { return part_of(sees, first, kGranulePositions); }
 };
 
-// The softmax of one granule for every query; the last one sees some of it, and those that see
-// nothing of it get a partial without positions. weights: [kMaxQueries][kGranulePositions].
-// `next` is the granule that this thread reads next: its first keys are fetched meanwhile.
+// Scores of the positions that a query sees to weights.
+void weigh(const Attention& op, Span seen, float* scores, const Partial& out) {
+  if (op.softcap == 0) return softmax(scores, seen, op.scale, out);
+  soft_cap(scores + seen.begin, seen.end - seen.begin, op.scale, op.softcap);
+  softmax(scores, seen, 1, out);
+}
+
+// The softmax of one granule for every query; some see some of it, and those that see nothing of it
+// get a partial without positions. weights: [kMaxQueries][kGranulePositions]. `next` is the granule
+// that this thread reads next: its first keys are fetched meanwhile.
 void attend(const Granule& granule, const Queries& queries, float* weights, const Granule& next) {
-  const TileLayout& layout = granule.cache.layout(granule.layer);
-  uint32_t seen[kMaxQueries];
+  const TileLayout& layout = granule.cache.layout(granule.op.layer);
+  Span seen[kMaxQueries], all{kGranulePositions, 0};
   float* sums[kMaxQueries];
   for (size_t i = 0; i < queries.count; ++i) {
-    seen[i] = granule.visible(queries.limit[i]);
+    seen[i] = granule.visible(queries.sees[i]);
     sums[i] = queries.partial[i].values();
+    if (seen[i].begin >= seen[i].end) continue;
+    all = {std::min(all.begin, seen[i].begin), std::max(all.end, seen[i].end)};
   }
   // What is read, in order: the tiles' keys, their values, the next keys.
-  const uint32_t tiles = (seen[queries.count - 1] + kTilePositions - 1) / kTilePositions;
+  const uint32_t first = all.begin / kTilePositions;
+  const uint32_t tiles = (all.end + kTilePositions - 1) / kTilePositions - first;
   const std::byte* stages[2 * kGranulePositions / kTilePositions + kAhead];
   for (uint32_t t = 0; t < tiles; ++t) {
-    stages[t] = granule.keys(t);
-    stages[tiles + t] = granule.values(t);
+    stages[t] = granule.keys(first + t);
+    stages[tiles + t] = granule.values(first + t);
   }
   std::fill_n(stages + 2 * tiles, kAhead, next.keys(0));
 
   for (uint32_t t = 0; t < tiles; ++t) {
-    tile_scores(layout, stages[t], queries.q, queries.count, weights + t * kTilePositions,
+    tile_scores(layout, stages[t], queries.q, queries.count, weights + (first + t) * kTilePositions,
                 kGranulePositions, stages[t + kAhead]);
   }
   for (size_t i = 0; i < queries.count; ++i) {
-    softmax(weights + i * kGranulePositions, seen[i], granule.scale, queries.partial[i]);
+    weigh(granule.op, seen[i], weights + i * kGranulePositions, queries.partial[i]);
     std::fill_n(sums[i], layout.value_stride, 0.0f);
   }
   for (uint32_t t = 0; t < tiles; ++t) {
-    uint32_t in_tile[kMaxQueries];
+    const uint32_t position = (first + t) * kTilePositions;
+    Span in_tile[kMaxQueries];
     for (size_t i = 0; i < queries.count; ++i) {
-      const uint32_t first = t * kTilePositions;
-      in_tile[i] = seen[i] <= first ? 0 : std::min(seen[i] - first, kTilePositions);
+      in_tile[i] = part_of(seen[i], position, kTilePositions);
     }
-    tile_values(layout, stages[tiles + t], weights + t * kTilePositions, kGranulePositions, in_tile,
+    tile_values(layout, stages[tiles + t], weights + position, kGranulePositions, in_tile,
                 queries.count, sums, stages[tiles + t + kAhead]);
   }
-}
-
-void finish(const Partial& partial, uint32_t width, float* out) {
-  float* sums = partial.sums();
-  for (size_t half = 8; half > 0; half /= 2) {
-    for (size_t j = 0; j < half; ++j) sums[j] += sums[j + half];
-  }
-  for (uint32_t d = 0; d < width; ++d) out[d] = partial.values()[d] / sums[0];
 }
 
 size_t granules(uint32_t positions) {
@@ -106,7 +112,8 @@ class Layer {
         heads_(context.program.layers[op.layer]),
         layout_(context.cache.layout(op.layer)),
         group_(heads_.queries / heads_.keys),
-        floats_(Partial::floats(layout_)) {}
+        floats_(Partial::floats(layout_)),
+        sinks_(context.vector(op.sinks)) {}
 
   // Few rows: one item per row, head and granule. Whoever finishes the last granule of a row and
   // head merges them.
@@ -121,8 +128,8 @@ class Layer {
     };
     context_.pool.run(rows * heads_.keys * parts, [&](size_t item, size_t worker) {
       const auto [row, head, part] = split(item, parts);
-      const size_t used = granules(batch_.positions[row] + 1);
-      if (part >= used) return;
+      const auto [begin, end] = granules_of(sees(row));
+      if (part < begin || part >= end) return;
       const Granule current = granule(row, head, part);
       const Granule next = likely_next(item + context_.pool.threads(), parts, current);
       for (size_t first = 0; first < group_; first += kMaxQueries) {
@@ -133,11 +140,11 @@ class Layer {
         attend(current, queries, scratch(worker), next);
       }
       const std::atomic_ref<uint32_t> count(done[row * heads_.keys + head]);
-      if (count.fetch_add(1, std::memory_order_acq_rel) + 1 < used) return;
+      if (count.fetch_add(1, std::memory_order_acq_rel) + 1 < end - begin) return;
       for (size_t query = head * group_; query < (head + 1) * group_; ++query) {
-        const Partial total = partial(row, query, 0);
-        for (size_t p = 1; p < used; ++p) merge(total, partial(row, query, p), layout_);
-        finish(total, heads_.value_width, out(row, query));
+        const Partial total = partial(row, query, begin);
+        for (size_t p = begin + 1; p < end; ++p) merge(total, partial(row, query, p), layout_);
+        finish(total, sink(query), heads_.value_width, out(row, query));
       }
     });
   }
@@ -164,8 +171,9 @@ class Layer {
   // The granule of an item that the thread may take after the one with `current`.
   Granule likely_next(size_t item, size_t parts, const Granule& current) const {
     const auto [row, head, part] = split(item, parts);
-    const bool exists = row < batch_.tokens.size() && part < granules(batch_.positions[row] + 1);
-    return exists ? granule(row, head, part) : current;
+    if (row >= batch_.tokens.size()) return current;
+    const auto [begin, end] = granules_of(sees(row));
+    return part >= begin && part < end ? granule(row, head, part) : current;
   }
 
   // Rows that one item takes: neighbours of one sequence, as many as fill kItemQueries.
@@ -187,25 +195,29 @@ class Layer {
     float* totals = weights + kMaxQueries * kGranulePositions;
     const size_t total = rows * group_;
     float* next = totals + total * floats_;
-    const size_t parts = granules(batch_.positions[row + rows - 1] + 1);
-    for (size_t part = 0; part < parts; ++part) {
+    const uint32_t begin = granules_of(sees(row)).begin;
+    const uint32_t end = granules_of(sees(row + rows - 1)).end;
+    for (uint32_t part = begin; part < end; ++part) {
       for (size_t first = 0; first < total; first += kMaxQueries) {
         Queries queries = take(row, head, first, total);
-        if (part * kGranulePositions >= queries.limit[queries.count - 1]) continue;
+        Span own[kMaxQueries];  // granules of each query; they ascend with its position
         for (size_t i = 0; i < queries.count; ++i) {
-          queries.partial[i] = {part == 0 ? totals + (first + i) * floats_ : next + i * floats_};
+          own[i] = granules_of(queries.sees[i]);
+          queries.partial[i] = {part == own[i].begin ? totals + (first + i) * floats_
+                                                     : next + i * floats_};
         }
-        const bool last = first + kMaxQueries >= total && part + 1 < parts;
+        if (part < own[0].begin || part >= own[queries.count - 1].end) continue;
+        const bool last = first + kMaxQueries >= total && part + 1 < end;
         attend(granule(row, head, part), queries, weights, granule(row, head, part + last));
-        for (size_t i = 0; part > 0 && i < queries.count; ++i) {
-          if (part * kGranulePositions >= queries.limit[i]) continue;
+        for (size_t i = 0; i < queries.count; ++i) {
+          if (part <= own[i].begin || part >= own[i].end) continue;
           merge({totals + (first + i) * floats_}, queries.partial[i], layout_);
         }
       }
     }
     for (size_t i = 0; i < total; ++i) {
-      finish({totals + i * floats_}, heads_.value_width,
-             out(row + i / group_, head * group_ + i % group_));
+      const size_t query = head * group_ + i % group_;
+      finish({totals + i * floats_}, sink(query), heads_.value_width, out(row + i / group_, query));
     }
   }
 
@@ -219,18 +231,24 @@ class Layer {
       const size_t query = head * group_ + (first + i) % group_;
       queries.q[i] =
           context_.value(op_.q) + (query_row * heads_.queries + query) * heads_.key_width;
-      queries.limit[i] = batch_.positions[query_row] + 1;
+      queries.sees[i] = sees(query_row);
     }
     return queries;
   }
 
+  // The positions that a row sees.
+  Span sees(size_t row) const {
+    const uint32_t end = batch_.positions[row] + 1;
+    return {op_.window == 0 || end <= op_.window ? 0 : end - op_.window, end};
+  }
+  static Span granules_of(Span positions) {
+    return {positions.begin / kGranulePositions, static_cast<uint32_t>(granules(positions.end))};
+  }
+  const float* sink(size_t query) const { return sinks_ ? sinks_ + query : nullptr; }
+
   Granule granule(size_t row, size_t head, size_t part) const {
-    return {context_.cache,
-            batch_.block_tables[batch_.sequences[row]],
-            op_.layer,
-            static_cast<uint32_t>(head),
-            static_cast<uint32_t>(part * kGranulePositions),
-            op_.scale};
+    return {context_.cache, batch_.block_tables[batch_.sequences[row]], static_cast<uint32_t>(head),
+            static_cast<uint32_t>(part * kGranulePositions), op_};
   }
   float* scratch(size_t worker) const { return reinterpret_cast<float*>(context_.scratch(worker)); }
   float* out(size_t row, size_t query) const {
@@ -244,6 +262,7 @@ class Layer {
   const TileLayout& layout_;
   const size_t group_;
   const size_t floats_;
+  const float* const sinks_;  // [query heads] or null
 };
 
 }  // namespace
@@ -260,31 +279,74 @@ size_t attention_partial_bytes(const Heads& heads, const TileLayout& layout, con
   return rows * (heads.keys * sizeof(uint32_t) + partials * sizeof(float));
 }
 
+namespace {
+
+// Norm and rope of the heads of q or k of one row.
+class HeadTurner {
+ public:
+  HeadTurner(const CacheAppend& op, const HeadNorm& norm, uint32_t heads, const Context& context)
+      : width_(context.program.layers[op.layer].key_width),
+        heads_(heads),
+        norm_(norm),
+        weights_(context.norm(norm.norm)),
+        rope_(op.rope == kAbsent ? nullptr : &context.program.ropes[op.rope]),
+        turns_(rope_ ? context.floats(context.workspace.turns[op.rope]) : nullptr) {}
+
+  void operator()(size_t row, float* x) const {
+    if (weights_.weight) normalize_heads(x);
+    if (!rope_) return;
+    const size_t pairs = rope_->frequencies.size();
+    const float* cosines = turns_ + row * 2 * pairs;
+    for (size_t h = 0; h < heads_; ++h) {
+      rotate_pairs(x + h * width_, cosines, cosines + pairs, pairs,
+                   rope_->pairs == Rope::Pairs::kInterleaved);
+    }
+  }
+
+ private:
+  void normalize_heads(float* x) const {
+    if (norm_.over == HeadNorm::Over::kAllHeads) {
+      return normalize(norm_.norm, weights_, x, size_t{width_} * heads_, x);
+    }
+    const size_t step = norm_.over == HeadNorm::Over::kOwnHead ? width_ : 0;
+    for (size_t h = 0; h < heads_; ++h, x += width_) {
+      normalize(norm_.norm, weights_.part(h * step), x, width_, x);
+    }
+  }
+
+  const uint32_t width_, heads_;
+  const HeadNorm& norm_;
+  const NormWeights weights_;
+  const Rope* rope_;
+  const float* turns_;
+};
+
+void warm(const QueryTemperature& temperature, uint32_t position, float* q, size_t count) {
+  if (temperature.slope == 0) return;
+  const double steps = position / temperature.length;
+  const auto factor = static_cast<float>(1 + temperature.slope * std::log1p(steps));
+  for (size_t i = 0; i < count; ++i) q[i] *= factor;
+}
+
+}  // namespace
+
 void run(const CacheAppend& op, Context& context) {
   const Batch& batch = *context.batch;
   const Heads& heads = context.program.layers[op.layer];
-  const Rope& rope = context.program.ropes[op.rope];
-  const size_t pairs = rope.frequencies.size();
-  const float* turns = context.floats(context.workspace.turns[op.rope]);
   const TileLayout& layout = context.cache.layout(op.layer);
-  const float* q_norm = context.vector(op.q_norm.weight);
-  const float* k_norm = context.vector(op.k_norm.weight);
+  const HeadTurner turn_q(op, op.q_norm, heads.queries, context);
+  const HeadTurner turn_k(op, op.k_norm, heads.keys, context);
+  const size_t q_width = size_t{heads.queries} * heads.key_width;
   context.pool.run(batch.tokens.size(), [&](size_t row, size_t) {
-    const float* cosines = turns + row * 2 * pairs;
-    const auto turn = [&](float* head, const float* norm, float epsilon) {
-      if (norm) rms_norm(head, norm, epsilon, heads.key_width, head);
-      rotate_pairs(head, cosines, cosines + pairs, pairs, rope.pairs == Rope::Pairs::kInterleaved);
-    };
     const uint32_t position = batch.positions[row];
     const uint32_t block = batch.block_tables[batch.sequences[row]][position / kBlockPositions];
-    float* q = context.value(op.q) + row * heads.queries * heads.key_width;
+    float* q = context.value(op.q) + row * q_width;
     float* k = context.value(op.k) + row * heads.keys * heads.key_width;
     const float* v = context.value(op.v) + row * heads.keys * heads.value_width;
-    for (uint32_t h = 0; h < heads.queries; ++h, q += heads.key_width) {
-      turn(q, q_norm, op.q_norm.epsilon);
-    }
+    turn_q(row, q);
+    warm(op.temperature, position, q, q_width);
+    turn_k(row, k);
     for (uint32_t h = 0; h < heads.keys; ++h, k += heads.key_width, v += heads.value_width) {
-      turn(k, k_norm, op.k_norm.epsilon);
       store_key(layout, context.cache.keys(op.layer, block, h), position % kTilePositions, k);
       store_value(layout, context.cache.values(op.layer, block, h), position % kTilePositions, v);
     }

@@ -10,6 +10,7 @@
 #include <hwy/highway.h>
 
 #include "kernels/cpu/vector_math-inl.h"
+#include "kernels/cpu/vector_math.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace quern::kernels::cpu::HWY_NAMESPACE {
@@ -215,35 +216,46 @@ void TileScores(const TileLayout& layout, const std::byte* tile, const float* co
 }
 
 void TileValues(const TileLayout& layout, const std::byte* tile, const float* weights,
-                size_t stride, const uint32_t* positions, size_t count, float* const* out,
+                size_t stride, const Span* seen, size_t count, float* const* out,
                 const std::byte* ahead) {
   ForType(layout.type, [&](auto type) {
     ForRows(count, [&](auto m, size_t i) {
       const float* rows[m];
       for (size_t k = 0; k < m; ++k) rows[k] = weights + (i + k) * stride;
-      // Together as far as all of them go, then each on its own: a position that a query may not
-      // see is never read for it.
-      const uint32_t common = *std::min_element(positions + i, positions + i + m);
-      Values<type, m>(layout, tile, rows, 0, common, out + i, ahead);
+      // Together as far as all of them go, before and after it each on its own: a position that a
+      // query may not see is never read for it.
+      Span common = seen[i];
+      for (size_t k = 1; k < m; ++k) {
+        common.begin = std::max(common.begin, seen[i + k].begin);
+        common.end = std::min(common.end, seen[i + k].end);
+      }
+      common.end = std::max(common.begin, common.end);
+      const auto alone = [&](size_t k, uint32_t begin, uint32_t end) {
+        if (begin < end) Values<type, 1>(layout, tile, rows + k, begin, end, out + i + k, ahead);
+      };
       for (size_t k = 0; k < m; ++k) {
-        if (positions[i + k] == common) continue;
-        Values<type, 1>(layout, tile, rows + k, common, positions[i + k], out + i + k, ahead);
+        alone(k, seen[i + k].begin, std::min(seen[i + k].end, common.begin));
+      }
+      Values<type, m>(layout, tile, rows, common.begin, common.end, out + i, ahead);
+      for (size_t k = 0; k < m; ++k) {
+        alone(k, std::max(common.end, seen[i + k].begin), seen[i + k].end);
       }
     });
   });
 }
 
-void Softmax(float* w, size_t count, float scale, const Partial& out) {
+void Softmax(float* w, Span seen, float scale, const Partial& out) {
   const Floats d;
   constexpr float kLowest = -std::numeric_limits<float>::infinity();
-  const size_t padded = (count + 15) / 16 * 16;
-  std::fill(w + count, w + padded, kLowest);
+  const size_t first = seen.begin / 16 * 16, padded = (seen.end + 15) / 16 * 16;
+  std::fill(w + first, w + seen.begin, kLowest);
+  std::fill(w + seen.end, w + padded, kLowest);
   Vector largest = hn::Set(d, kLowest);
-  for (size_t j = 0; j < padded; j += kLanes) largest = hn::Max(largest, hn::LoadU(d, w + j));
+  for (size_t j = first; j < padded; j += kLanes) largest = hn::Max(largest, hn::LoadU(d, w + j));
   const float maximum = scale * hn::GetLane(hn::MaxOfLanes(d, largest));
   Vector sums[16 / kLanes];
   for (Vector& sum : sums) sum = hn::Zero(d);
-  for (size_t j = 0; j < padded; j += 16) {
+  for (size_t j = first; j < padded; j += 16) {
     for (size_t v = 0; v < 16 / kLanes; ++v) {
       float* at = w + j + v * kLanes;
       const Vector x = Fma(hn::LoadU(d, at), hn::Set(d, scale), hn::Set(d, -maximum));
@@ -285,14 +297,30 @@ void tile_scores(const TileLayout& layout, const std::byte* tile, const float* c
 }
 
 void tile_values(const TileLayout& layout, const std::byte* tile, const float* weights,
-                 size_t weight_stride, const uint32_t* positions, size_t count, float* const* out,
+                 size_t weight_stride, const Span* seen, size_t count, float* const* out,
                  const std::byte* ahead) {
   HWY_DYNAMIC_DISPATCH(TileValues)
-  (layout, tile, weights, weight_stride, positions, count, out, ahead);
+  (layout, tile, weights, weight_stride, seen, count, out, ahead);
 }
 
-void softmax(float* w, size_t count, float scale, const Partial& out) {
-  HWY_DYNAMIC_DISPATCH(Softmax)(w, count, scale, out);
+void softmax(float* w, Span seen, float scale, const Partial& out) {
+  HWY_DYNAMIC_DISPATCH(Softmax)(w, seen, scale, out);
+}
+
+void finish(const Partial& partial, const float* sink, uint32_t width, float* out) {
+  float* sums = partial.sums();
+  for (size_t half = 8; half > 0; half /= 2) {
+    for (size_t j = 0; j < half; ++j) sums[j] += sums[j + half];
+  }
+  float factor = 1, sum = sums[0];
+  if (sink) {
+    const float maximum = std::max(partial.maximum(), *sink);
+    float shares[] = {partial.maximum(), *sink};
+    exp_shifted(shares, 2, maximum);
+    factor = shares[0];
+    sum = sum * factor + shares[1];
+  }
+  for (uint32_t d = 0; d < width; ++d) out[d] = partial.values()[d] * factor / sum;
 }
 
 void merge(const Partial& into, const Partial& next, const TileLayout& layout) {

@@ -19,10 +19,15 @@ namespace quern::kernels::cpu {
 void tile_scores(const TileLayout& layout, const std::byte* keys, const float* const* queries,
                  size_t count, float* out, size_t out_stride, const std::byte* ahead);
 
-// out_i[d] = fma(weight_ij, v_j[d], out_i[d]) for j = 0 … positions[i] - 1 ascending, d <
+// Positions [begin, end) of a tile or granule; none if begin >= end.
+struct Span {
+  uint32_t begin = 0, end = 0;
+};
+
+// out_i[d] = fma(weight_ij, v_j[d], out_i[d]) for the positions j of seen[i] ascending, d <
 // value_stride (q8_0: the factor is weight_ij * scale). weights[i * weight_stride + j].
 void tile_values(const TileLayout& layout, const std::byte* values, const float* weights,
-                 size_t weight_stride, const uint32_t* positions, size_t count, float* const* out,
+                 size_t weight_stride, const Span* seen, size_t count, float* const* out,
                  const std::byte* ahead);
 
 // A softmax before its division: f32, in this order.
@@ -35,9 +40,13 @@ struct Partial {
   static size_t floats(const TileLayout& layout) { return 32 + layout.value_stride; }
 };
 
-// w[j] = exp(fma(w[j], scale, -maximum)) for j < count, maximum = scale * max w, sums by position
-// mod 16 ascending; sets all of `out` but its values. scale > 0. Writes w up to a multiple of 16.
-void softmax(float* w, size_t count, float scale, const Partial& out);
+// w[j] = exp(fma(w[j], scale, -maximum)) for the positions j of `seen`, maximum = scale * max w,
+// sums by position mod 16 ascending; sets all of `out` but its values. scale > 0. Overwrites w in
+// whole vectors of 16.
+void softmax(float* w, Span seen, float scale, const Partial& out);
+
+// out[d] = values[d] / Σ exp, d < width; with a sink, one more score, exp(sink) joins the sum.
+void finish(const Partial& partial, const float* sink, uint32_t width, float* out);
 
 // into = into and next, softmaxes over different positions (Milakov and Gimelshein 2018).
 void merge(const Partial& into, const Partial& next, const TileLayout& layout);

@@ -8,16 +8,31 @@
 #include "kernels/cpu/context.h"
 #include "kernels/cpu/matmul.h"
 #include "kernels/cpu/pack_weights.h"
+#include "kernels/cpu/vector_math.h"
 
 namespace quern::kernels::cpu {
 
 void run(const Embed& op, Context& context) {
-  const gguf::TensorView& table = context.weights[op.table].tensor;
-  const size_t width = context.width(op.out), row_bytes = table.row_bytes();
+  const size_t width = context.width(op.out);
+  const auto read_row = [&](WeightId table, size_t row, float* out) {
+    const gguf::TensorView& tensor = context.weights[table].tensor;
+    decode_row(tensor.format, tensor.bytes.data() + row * tensor.row_bytes(), out, width);
+  };
   context.pool.run(context.batch->tokens.size(), [&](size_t row, size_t) {
-    const auto token = static_cast<size_t>(context.batch->tokens[row]);
-    decode_row(table.format, table.bytes.data() + token * row_bytes,
-               context.value(op.out) + row * width, width);
+    float* x = context.value(op.out) + row * width;
+    read_row(op.table, static_cast<size_t>(context.batch->tokens[row]), x);
+    for (size_t i = 0; op.scale != 1 && i < width; ++i) x[i] *= op.scale;
+    if (op.positions == kAbsent) return;
+    float* position = context.floats(context.workspace.normed) + row * width;
+    read_row(op.positions, context.batch->positions[row], position);
+    for (size_t i = 0; i < width; ++i) x[i] += position[i];
+  });
+}
+
+void run(const SoftCap& op, Context& context) {
+  const size_t width = context.width(op.x);
+  context.pool.run(context.rows(op.x), [&](size_t row, size_t) {
+    soft_cap(context.value(op.x) + row * width, width, 1, op.cap);
   });
 }
 

@@ -15,6 +15,17 @@ struct Weight {
   const std::byte* packed = nullptr;  // [experts] packed matrices (packed.h), if it is packed
 };
 
+// The values of a norm; null where there are none.
+struct NormWeights {
+  const float* weight = nullptr;
+  const float* bias = nullptr;
+
+  // Those from value `first` on.
+  NormWeights part(size_t first) const {
+    return {weight ? weight + first : nullptr, bias ? bias + first : nullptr};
+  }
+};
+
 struct Context {
   const Program& program;
   const MaxBatch& max;
@@ -36,6 +47,7 @@ struct Context {
   const float* vector(WeightId id) const {
     return id == kAbsent ? nullptr : floats(workspace.vectors[id]);
   }
+  NormWeights norm(const Norm& norm) const { return {vector(norm.weight), vector(norm.bias)}; }
   float* floats(size_t offset) const { return reinterpret_cast<float*>(memory + offset); }
   std::byte* scratch(size_t worker) const {
     return memory + workspace.scratch + worker * workspace.scratch_bytes;
@@ -45,6 +57,8 @@ struct Context {
 // One function per operation of op.h.
 void run(const Embed& op, Context& context);
 void run(const Projection& op, Context& context);
+void run(const AddNormed& op, Context& context);
+void run(const SoftCap& op, Context& context);
 void run(const CacheAppend& op, Context& context);
 void run(const Attention& op, Context& context);
 void run(const Experts& op, Context& context);

@@ -1,7 +1,6 @@
 // Mixture of experts: tokens are gathered by expert, so that every expert's matrices are read once
 // for all tokens that chose it; the results of a token are summed in rank order.
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 #include <numeric>
 #include <vector>
@@ -9,7 +8,7 @@
 #include "kernels/cpu/activations.h"
 #include "kernels/cpu/context.h"
 #include "kernels/cpu/linear.h"
-#include "kernels/cpu/vector_math.h"
+#include "kernels/cpu/routing.h"
 
 namespace quern::kernels::cpu {
 namespace {
@@ -40,8 +39,10 @@ class Mixture {
     const LinearInput input = prepare_input(
         x, width, rows_, norm, context_.floats(context_.workspace.normed),
         quantized_router ? context_.memory + context_.workspace.quantized : nullptr, context_);
-    const LinearTask route{
-        .input = input, .matrix = Matrix::of(router_), .out = floats(parts_.router_logits)};
+    const LinearTask route{.input = input,
+                           .matrix = Matrix::of(router_),
+                           .bias = context_.vector(op_.routing.bias),
+                           .out = floats(parts_.router_logits)};
     run_linear({&route, 1}, context_);
     context_.pool.run(rows_, [&](size_t row, size_t) { choose(row); });
     const std::vector<Bucket> buckets = gather(input);
@@ -50,29 +51,14 @@ class Mixture {
   }
 
  private:
-  // The `used` experts with the largest softmax probabilities, and their shares of the sum.
+  // The `used` best experts of a row, and their shares.
   void choose(size_t row) {
     const size_t count = router_.tensor.rows();
-    const float* logits = floats(parts_.router_logits) + row * count;
-    // NaN has no order: it ranks last, and stays visible in the shares if it is chosen all the
-    // same.
-    const auto key = [&](uint32_t e) { return std::isnan(logits[e]) ? -INFINITY : logits[e]; };
-    std::vector<uint32_t> order(count);
-    std::iota(order.begin(), order.end(), 0);
-    std::partial_sort(
-        order.begin(), order.begin() + op_.used, order.end(),
-        [&](uint32_t a, uint32_t b) { return key(a) != key(b) ? key(a) > key(b) : a < b; });
-    // The softmax over all experts, divided by the sum of the chosen ones, is the softmax over the
-    // chosen ones.
-    float* shares = floats(parts_.shares) + row * op_.used;
+    float* logits = floats(parts_.router_logits) + row * count;
     uint32_t* chosen = ids(parts_.chosen) + row * op_.used;
-    for (uint32_t rank = 0; rank < op_.used; ++rank) {
-      chosen[rank] = order[rank];
-      shares[rank] = logits[order[rank]];
-    }
-    exp_shifted(shares, op_.used, shares[0]);
-    const float sum = std::accumulate(shares, shares + op_.used, 0.0f);
-    for (uint32_t rank = 0; rank < op_.used; ++rank) shares[rank] /= sum;
+    float* shares = floats(parts_.shares) + row * op_.used;
+    choose_experts({logits, count}, op_.routing, context_.vector(op_.routing.selection_bias),
+                   {chosen, op_.used}, shares);
   }
 
   // Orders (row, rank) pairs by expert and copies each row's input into its slots.
@@ -118,6 +104,9 @@ class Mixture {
       tasks.push_back({.input = slice(input, buckets[i]),
                        .matrix = Matrix::of(gate_, buckets[i].expert),
                        .up = &ups[i],
+                       .bias = bias(op_.gate_bias, buckets[i], hidden_width),
+                       .up_bias = bias(op_.up_bias, buckets[i], hidden_width),
+                       .activation = op_.activation,
                        .out = floats(parts_.hidden) + buckets[i].slots.begin * hidden_width});
     }
     run_linear(tasks, context_);
@@ -129,6 +118,7 @@ class Mixture {
     for (const Bucket& bucket : buckets) {
       tasks.push_back({.input = slice(hidden, bucket),
                        .matrix = Matrix::of(down_, bucket.expert),
+                       .bias = bias(op_.down_bias, bucket, down_.tensor.shape[1]),
                        .out = floats(parts_.outputs) + bucket.slots.begin * down_.tensor.shape[1]});
     }
     run_linear(tasks, context_);
@@ -143,10 +133,16 @@ class Mixture {
     return input;
   }
 
+  // What belongs to an expert in a bias of all experts.
+  const float* bias(WeightId id, const Bucket& bucket, size_t width) const {
+    const float* all = context_.vector(id);
+    return all ? all + bucket.expert * width : nullptr;
+  }
+
   void combine(size_t row) {
     const size_t width = down_.tensor.shape[1];
     float* out = context_.value(op_.out) + row * width;
-    const float* add = context_.value(op_.add) + row * width;
+    const float* add = op_.add == kAbsent ? nullptr : context_.value(op_.add) + row * width;
     const float* shares = floats(parts_.shares) + row * op_.used;
     const uint32_t* slot_of = ids(parts_.slot_of) + row * op_.used;
     for (size_t i = 0; i < width; ++i) {
@@ -154,7 +150,7 @@ class Mixture {
       for (uint32_t rank = 0; rank < op_.used; ++rank) {
         sum += shares[rank] * floats(parts_.outputs)[slot_of[rank] * width + i];
       }
-      out[i] = add[i] + sum;
+      out[i] = add ? add[i] + sum : sum;
     }
   }
 

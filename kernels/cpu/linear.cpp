@@ -59,16 +59,28 @@ void run_tile(const LinearTask& task, size_t tile, std::byte* scratch) {
     if (task.up) {
       multiply(*task.up, task.input, row, first, count, up, rest);
       add_bias(task.up_bias ? task.up_bias + row : nullptr, rows, count, up);
-      silu_multiply(result, up, count * kRowTile);
     }
+    activate(task.activation, result, task.up ? up : nullptr, count * kRowTile);
     for (size_t t = 0; t < count; ++t) {
       const size_t start = (first + t) * task.matrix.rows + row;
+      const float factor = task.gate ? task.gate[first + t] * task.scale : task.scale;
       for (size_t r = 0; r < rows; ++r) {
-        const float y = result[t * kRowTile + r];
+        const float y = factor * result[t * kRowTile + r];
         task.out[start + r] = task.add ? task.add[start + r] + y : y;
       }
     }
   }
+}
+
+// Σ x(i) for i < count, in 16 parts by i mod 16, folded 8-4-2-1.
+template <typename Value>
+float sum_of(size_t count, Value x) {
+  float sums[16] = {};
+  for (size_t i = 0; i < count; ++i) sums[i % 16] += x(i);
+  for (size_t half = 8; half > 0; half /= 2) {
+    for (size_t j = 0; j < half; ++j) sums[j] += sums[j + half];
+  }
+  return sums[0];
 }
 
 }  // namespace
@@ -112,9 +124,9 @@ LinearInput prepare_input(const float* in, size_t values, size_t tokens, const N
                           float* normed, std::byte* quantized, Context& context,
                           std::span<const TokenRun> runs) {
   LinearInput input{.floats = in, .quantized = quantized, .values = values, .tokens = tokens};
-  const float* weight = context.vector(norm.weight);
-  if (weight) input.floats = normed;
-  if (!weight && !quantized) return input;
+  const NormWeights weights = context.norm(norm);
+  if (weights.weight) input.floats = normed;
+  if (!weights.weight && !quantized) return input;
   std::vector<TokenRun> blocks;
   const TokenRun all{0, tokens};
   for (const TokenRun& run : runs.empty() ? std::span(&all, 1) : runs) {
@@ -124,8 +136,8 @@ LinearInput prepare_input(const float* in, size_t values, size_t tokens, const N
   }
   context.pool.run(blocks.size(), [&](size_t item, size_t) {
     const auto [begin, end] = blocks[item];
-    for (size_t t = begin; weight && t < end; ++t) {
-      rms_norm(in + t * values, weight, norm.epsilon, values, normed + t * values);
+    for (size_t t = begin; weights.weight && t < end; ++t) {
+      normalize(norm, weights, in + t * values, values, normed + t * values);
     }
     if (!quantized) return;
     quantize_block(input.floats + begin * values, end - begin, values,
@@ -134,14 +146,28 @@ LinearInput prepare_input(const float* in, size_t values, size_t tokens, const N
   return input;
 }
 
-void rms_norm(const float* x, const float* weight, float epsilon, size_t count, float* y) {
-  float sums[16] = {};
-  for (size_t i = 0; i < count; ++i) sums[i % 16] += x[i] * x[i];
-  for (size_t half = 8; half > 0; half /= 2) {
-    for (size_t j = 0; j < half; ++j) sums[j] += sums[j + half];
-  }
-  const float scale = 1.0f / std::sqrt(sums[0] / static_cast<float>(count) + epsilon);
-  for (size_t i = 0; i < count; ++i) y[i] = x[i] * scale * weight[i];
+void normalize(const Norm& norm, const NormWeights& weights, const float* x, size_t count,
+               float* y) {
+  const auto size = static_cast<float>(count);
+  const bool layer = norm.kind == Norm::Kind::kLayer;
+  const float mean = layer ? sum_of(count, [&](size_t i) { return x[i]; }) / size : 0;
+  const float squares = sum_of(count, [&](size_t i) { return (x[i] - mean) * (x[i] - mean); });
+  const float scale = 1.0f / std::sqrt(squares / size + norm.epsilon);
+  for (size_t i = 0; i < count; ++i) y[i] = (x[i] - mean) * scale * weights.weight[i];
+  if (!weights.bias) return;
+  for (size_t i = 0; i < count; ++i) y[i] += weights.bias[i];
+}
+
+void run(const AddNormed& op, Context& context) {
+  const size_t width = context.width(op.out);
+  const NormWeights weights = context.norm(op.norm);
+  context.pool.run(context.rows(op.in), [&](size_t row, size_t) {
+    float* normed = context.floats(context.workspace.normed) + row * width;
+    normalize(op.norm, weights, context.value(op.in) + row * width, width, normed);
+    const float* add = context.value(op.add) + row * width;
+    float* out = context.value(op.out) + row * width;
+    for (size_t i = 0; i < width; ++i) out[i] = add[i] + op.scale * normed[i];
+  });
 }
 
 void run(const Projection& op, Context& context) {
@@ -164,12 +190,16 @@ void run(const Projection& op, Context& context) {
     LinearTask task{.input = input, .matrix = matrices[i], .out = context.value(linear.out)};
     task.bias = context.vector(linear.bias);
     if (linear.add != kAbsent) task.add = context.value(linear.add);
-    if (op.activation == Activation::kSilu) {
+    if (linear.gate != kAbsent) task.gate = context.value(linear.gate);
+    task.scale = linear.scale;
+    task.activation = op.activation;
+    const bool gated = op.activation != Activation::kNone && op.outputs.size() == 2;
+    if (gated) {
       task.up = &matrices[1];
       task.up_bias = context.vector(op.outputs[1].bias);
     }
     tasks.push_back(task);
-    if (op.activation != Activation::kNone) break;  // the second output was the first one's `up`
+    if (gated) break;  // the second output was the first one's `up`
   }
   run_linear(tasks, context);
 }

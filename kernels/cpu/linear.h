@@ -28,16 +28,20 @@ struct Matrix {
   static Matrix of(const Weight& weight, size_t expert = 0);
 };
 
-// out[t][r] = matrix_r · input_t (+ bias_r) (+ add[t][r]), or with `up`:
-// out[t][r] = silu(matrix_r · input_t + bias_r) * (up_r · input_t + up_bias_r) (+ add[t][r]).
+// y[t][r] = activation(matrix_r · input_t (+ bias_r)), or with `up`:
+// y[t][r] = activation(matrix_r · input_t (+ bias_r)) * (up_r · input_t (+ up_bias_r)), then
+// out[t][r] = gate[t] * scale * y[t][r] (+ add[t][r]).
 struct LinearTask {
   LinearInput input;
   Matrix matrix;
   const Matrix* up = nullptr;
   const float* bias = nullptr;
   const float* up_bias = nullptr;
-  const float* add = nullptr;  // row stride = matrix.rows; may be `out`
-  float* out;                  // row stride = matrix.rows
+  Activation activation = Activation::kNone;
+  float scale = 1;
+  const float* gate = nullptr;  // [tokens]
+  const float* add = nullptr;   // row stride = matrix.rows; may be `out`
+  float* out;                   // row stride = matrix.rows
 };
 
 void run_linear(std::span<const LinearTask> tasks, Context& context);
@@ -55,8 +59,9 @@ LinearInput prepare_input(const float* in, size_t values, size_t tokens, const N
                           float* normed, std::byte* quantized, Context& context,
                           std::span<const TokenRun> runs = {});
 
-// y = x / sqrt(mean(x^2) + epsilon) * weight. The sum has 16 parts by index mod 16, folded 8-4-2-1.
-// y may be x.
-void rms_norm(const float* x, const float* weight, float epsilon, size_t count, float* y);
+// y = norm(x) over `count` values; there must be a norm. y may be x. Sums have 16 parts by index
+// mod 16, folded 8-4-2-1; a layer norm takes the mean off before it sums the squares.
+void normalize(const Norm& norm, const NormWeights& weights, const float* x, size_t count,
+               float* y);
 
 }  // namespace quern::kernels::cpu

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <numbers>
 #include <numeric>
 #include <vector>
 
@@ -24,13 +25,48 @@ double dot(const float* a, const float* b, size_t count) {
                             [](double x, double y) { return x * y; });
 }
 
-void rms_norm(float* x, const Row& weight, float epsilon) {
-  const double mean = dot(x, x, weight.size()) / static_cast<double>(weight.size());
-  const double scale = 1 / std::sqrt(mean + epsilon);
-  for (size_t i = 0; i < weight.size(); ++i) x[i] = static_cast<float>(x[i] * scale * weight[i]);
+// weight is [count]; bias is [count] or empty.
+void normalize(const Norm& norm, const float* weight, const float* bias, size_t count, float* x) {
+  const auto size = static_cast<double>(count);
+  const bool layer = norm.kind == Norm::Kind::kLayer;
+  const double mean = layer ? std::accumulate(x, x + count, 0.0) / size : 0;
+  double squares = 0;
+  for (size_t i = 0; i < count; ++i) squares += (x[i] - mean) * (x[i] - mean);
+  const double scale = 1 / std::sqrt(squares / size + norm.epsilon);
+  for (size_t i = 0; i < count; ++i) {
+    x[i] = static_cast<float>((x[i] - mean) * scale * weight[i] + (bias ? bias[i] : 0));
+  }
 }
 
-float silu(float x) { return static_cast<float>(x / (1 + std::exp(-static_cast<double>(x)))); }
+double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
+
+float activate(Activation activation, float value) {
+  const double x = value;
+  switch (activation) {
+    case Activation::kNone:
+      return value;
+    case Activation::kSilu:
+      return static_cast<float>(x * sigmoid(x));
+    case Activation::kGelu:
+      return static_cast<float>(
+          x / 2 * (1 + std::tanh(std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x))));
+    case Activation::kReluSquared:
+      return x < 0 ? 0 : value * value;
+    case Activation::kSigmoid:
+      return static_cast<float>(sigmoid(x));
+    case Activation::kClampedSwiglu:
+      return static_cast<float>((x > 7 ? 7 : x) * sigmoid(1.702 * (x > 7 ? 7 : x)));
+  }
+  return value;
+}
+
+// up = activation(gate) * up.
+void apply_gate(Activation activation, const Row& gate, Row& up) {
+  const bool clamped = activation == Activation::kClampedSwiglu;
+  for (size_t i = 0; i < up.size(); ++i) {
+    up[i] = activate(activation, gate[i]) * (clamped ? std::clamp(up[i], -7.0f, 7.0f) + 1 : up[i]);
+  }
+}
 
 std::vector<double> softmax(std::vector<double> x) {
   const double largest = *std::ranges::max_element(x);
@@ -39,6 +75,8 @@ std::vector<double> softmax(std::vector<double> x) {
   for (double& value : x) value /= sum;
   return x;
 }
+
+double soft_cap(double x, double cap) { return cap * std::tanh(x / cap); }
 
 void rotate(float* head, const Rope& rope, uint32_t position) {
   const size_t pairs = rope.frequencies.size();
@@ -53,13 +91,60 @@ void rotate(float* head, const Rope& rope, uint32_t position) {
   }
 }
 
-// Experts by falling logit; ties: lower index. NaN has no order and comes last.
-std::vector<uint32_t> rank(const Row& logits) {
-  const auto key = [&](uint32_t e) { return std::isnan(logits[e]) ? -INFINITY : logits[e]; };
-  std::vector<uint32_t> order(logits.size());
+// Indices by falling score; ties: lower index. NaN has no order and comes last.
+std::vector<uint32_t> rank(const std::vector<double>& scores) {
+  const auto key = [&](uint32_t e) { return std::isnan(scores[e]) ? -INFINITY : scores[e]; };
+  std::vector<uint32_t> order(scores.size());
   std::iota(order.begin(), order.end(), 0);
   std::ranges::stable_sort(order, std::greater<>(), key);
   return order;
+}
+
+// Experts outside of the best groups lose their scores.
+void limit_groups(const Routing& routing, std::vector<double>& scores) {
+  if (routing.groups <= 1) return;
+  const size_t each = scores.size() / routing.groups;
+  std::vector<double> groups;
+  for (size_t g = 0; g < routing.groups; ++g) {
+    const auto first = scores.begin() + static_cast<ptrdiff_t>(g * each);
+    const std::vector<double> group(first, first + static_cast<ptrdiff_t>(each));
+    const std::vector<uint32_t> order = rank(group);
+    groups.push_back(group[order[0]] + (each > 1 ? group[order[1]] : 0));
+  }
+  const std::vector<uint32_t> order = rank(groups);
+  for (size_t i = routing.groups_used; i < order.size(); ++i) {
+    std::fill_n(scores.begin() + static_cast<ptrdiff_t>(order[i] * each), each, -INFINITY);
+  }
+}
+
+struct Choice {
+  std::vector<uint32_t> experts;
+  std::vector<double> shares;
+};
+
+Choice choose(const Routing& routing, const Row& logits, const Row& selection_bias, uint32_t used) {
+  std::vector<double> p(logits.begin(), logits.end());
+  if (routing.gate == Routing::Gate::kSigmoid) {
+    std::ranges::transform(p, p.begin(), sigmoid);
+  } else {
+    std::erase_if(p, [](double z) { return std::isnan(z); });
+    const double largest = p.empty() ? 0 : *std::ranges::max_element(p);
+    const double sum = std::accumulate(
+        p.begin(), p.end(), 0.0, [&](double s, double z) { return s + std::exp(z - largest); });
+    p.clear();
+    for (const float z : logits) p.push_back(std::exp(z - largest) / sum);
+  }
+  std::vector<double> scores = p;
+  for (size_t e = 0; e < selection_bias.size(); ++e) scores[e] += selection_bias[e];
+  limit_groups(routing, scores);
+  Choice choice{rank(scores), {}};
+  choice.experts.resize(used);
+  for (const uint32_t expert : choice.experts) choice.shares.push_back(p[expert]);
+  const double sum = std::accumulate(choice.shares.begin(), choice.shares.end(), 0.0);
+  for (double& share : choice.shares) {
+    share *= routing.scale / (routing.normalized ? std::max(6.103515625e-5, sum) : 1);
+  }
+  return choice;
 }
 
 // f32 [blocks][layers][64 positions][key/value heads][key, value].
@@ -141,46 +226,86 @@ class ReferenceExecutable final : public Executable {
   void run(const Embed& op) {
     for (size_t row = 0; row < batch_->tokens.size(); ++row) {
       const Row x = weight_row(op.table, static_cast<size_t>(batch_->tokens[row]));
-      std::ranges::copy(x, at(op.out, row, x.size()));
+      const Row position = weight_row(op.positions, batch_->positions[row]);
+      float* out = at(op.out, row, x.size());
+      for (size_t i = 0; i < x.size(); ++i) {
+        out[i] = op.scale * x[i] + (position.empty() ? 0 : position[i]);
+      }
     }
   }
 
   void run(const Projection& op) {
     const Rows x = normalized(op.in, op.outputs[0].weight, op.norm);
-    Rows gate;
-    for (const Linear& linear : op.outputs) {
-      Rows y = multiply(linear.weight, 0, x);
-      if (linear.bias != kAbsent) add_bias(weight_row(linear.bias, 0), y);
-      if (op.activation == Activation::kNone) {
-        store(y, linear.add, linear.out);
-      } else if (gate.empty()) {
-        gate = std::move(y);
-      } else {
-        for (size_t row = 0; row < y.size(); ++row) apply_gate(gate[row], y[row]);
-        store(y, op.outputs[0].add, op.outputs[0].out);
+    const Linear& first = op.outputs[0];
+    if (op.activation == Activation::kNone) {
+      for (const Linear& linear : op.outputs) store(multiply(linear, x), linear);
+      return;
+    }
+    Rows gate = multiply(first, x);
+    if (op.outputs.size() == 1) {
+      for (Row& row : gate) {
+        for (float& value : row) value = activate(op.activation, value);
+      }
+      return store(gate, first);
+    }
+    Rows y = multiply(op.outputs[1], x);
+    for (size_t row = 0; row < y.size(); ++row) apply_gate(op.activation, gate[row], y[row]);
+    store(y, first);
+  }
+
+  void run(const AddNormed& op) {
+    const size_t width = program_.values[op.out].width;
+    for (size_t row = 0; row < rows(op.in); ++row) {
+      Row y(at(op.in, row, width), at(op.in, row, width) + width);
+      normalize(op.norm, y);
+      for (size_t i = 0; i < width; ++i) {
+        at(op.out, row, width)[i] = at(op.add, row, width)[i] + op.scale * y[i];
       }
     }
   }
 
+  void run(const SoftCap& op) {
+    const size_t count = rows(op.x) * program_.values[op.x].width;
+    float* x = at(op.x, 0, 0);
+    for (size_t i = 0; i < count; ++i) x[i] = static_cast<float>(soft_cap(x[i], op.cap));
+  }
+
   void run(const CacheAppend& op) {
     const Heads& heads = program_.layers[op.layer];
-    const Rope& rope = program_.ropes[op.rope];
-    const auto turn = [&](float* head, const Norm& norm, uint32_t position) {
-      if (norm.weight != kAbsent) rms_norm(head, weight_row(norm.weight, 0), norm.epsilon);
-      rotate(head, rope, position);
+    const auto turn = [&](ValueId id, const HeadNorm& norm, size_t row, uint32_t count) {
+      float* x = at(id, row, size_t{count} * heads.key_width);
+      normalize_heads(norm, heads.key_width, count, x);
+      for (uint32_t h = 0; op.rope != kAbsent && h < count; ++h) {
+        rotate(x + size_t{h} * heads.key_width, program_.ropes[op.rope], batch_->positions[row]);
+      }
     };
     for (size_t row = 0; row < batch_->tokens.size(); ++row) {
       const uint32_t position = batch_->positions[row];
-      for (uint32_t h = 0; h < heads.queries; ++h) {
-        turn(at(op.q, row * heads.queries + h, heads.key_width), op.q_norm, position);
+      turn(op.q, op.q_norm, row, heads.queries);
+      turn(op.k, op.k_norm, row, heads.keys);
+      const double steps = position / op.temperature.length;
+      float* q = at(op.q, row, size_t{heads.queries} * heads.key_width);
+      for (size_t i = 0; i < size_t{heads.queries} * heads.key_width; ++i) {
+        q[i] = static_cast<float>(q[i] * (1 + op.temperature.slope * std::log(1 + steps)));
       }
       for (uint32_t h = 0; h < heads.keys; ++h) {
-        float* k = at(op.k, row * heads.keys + h, heads.key_width);
-        turn(k, op.k_norm, position);
-        std::copy_n(k, heads.key_width, cache_.key(op.layer, block(row, position), position, h));
+        std::copy_n(at(op.k, row * heads.keys + h, heads.key_width), heads.key_width,
+                    cache_.key(op.layer, block(row, position), position, h));
         std::copy_n(at(op.v, row * heads.keys + h, heads.value_width), heads.value_width,
                     cache_.value(op.layer, block(row, position), position, h));
       }
+    }
+  }
+
+  void normalize_heads(const HeadNorm& heads, size_t width, uint32_t count, float* x) const {
+    if (heads.norm.weight == kAbsent) return;
+    const bool all = heads.over == HeadNorm::Over::kAllHeads;
+    const Row weight = weight_row(heads.norm.weight, 0), bias = weight_row(heads.norm.bias, 0);
+    if (all) return kernels::normalize(heads.norm, weight.data(), data(bias), width * count, x);
+    for (size_t h = 0; h < count; ++h) {
+      const size_t first = heads.over == HeadNorm::Over::kOwnHead ? h * width : 0;
+      kernels::normalize(heads.norm, weight.data() + first, bias.empty() ? nullptr : &bias[first],
+                         width, x + h * width);
     }
   }
 
@@ -190,47 +315,53 @@ class ReferenceExecutable final : public Executable {
     }
   }
 
-  // out_h = Σ_j softmax_j(scale · q_h · k_j) v_j over the positions j up to the row's own.
+  // out_h = Σ_j p_j v_j over the positions that the row sees.
   void attend(const Attention& op, size_t row, uint32_t h) {
     const Heads& heads = program_.layers[op.layer];
     const uint32_t kv_head = h / (heads.queries / heads.keys);
     const float* q = at(op.q, row * heads.queries + h, heads.key_width);
+    const uint32_t end = batch_->positions[row] + 1;
+    const uint32_t begin = op.window == 0 || end <= op.window ? 0 : end - op.window;
     std::vector<double> scores;
-    for (uint32_t j = 0; j <= batch_->positions[row]; ++j) {
-      scores.push_back(op.scale *
-                       dot(q, cache_.key(op.layer, block(row, j), j, kv_head), heads.key_width));
+    for (uint32_t j = begin; j < end; ++j) {
+      const float* k = cache_.key(op.layer, block(row, j), j, kv_head);
+      const double score = op.scale * dot(q, k, heads.key_width);
+      scores.push_back(op.softcap > 0 ? soft_cap(score, op.softcap) : score);
     }
+    if (op.sinks != kAbsent) scores.push_back(weight_row(op.sinks, 0)[h]);
     const std::vector<double> p = softmax(std::move(scores));
     std::vector<double> out(heads.value_width);
-    for (uint32_t j = 0; j < p.size(); ++j) {
+    for (uint32_t j = begin; j < end; ++j) {
       const float* v = cache_.value(op.layer, block(row, j), j, kv_head);
-      for (size_t d = 0; d < out.size(); ++d) out[d] += p[j] * v[d];
+      for (size_t d = 0; d < out.size(); ++d) out[d] += p[j - begin] * v[d];
     }
     std::ranges::copy(out, at(op.out, row * heads.queries + h, heads.value_width));
   }
 
   void run(const Experts& op) {
     const Rows x = normalized(op.in, op.router, op.norm);
-    const Rows logits = multiply(op.router, 0, x);
+    Rows logits = multiply(op.router, 0, x);
+    if (op.routing.bias != kAbsent) add_bias(weight_row(op.routing.bias, 0), 0, logits);
     Rows y;
     for (size_t row = 0; row < x.size(); ++row) y.push_back(mixture(op, x[row], logits[row]));
-    store(y, op.add, op.out);
+    store(y, {.weight = op.down, .out = op.out, .add = op.add});
   }
 
-  // Σ p_e · down_e(silu(gate_e x) * up_e x). The softmax over all experts, divided by the sum of
-  // the chosen ones, is the softmax over the chosen ones.
+  // Σ w_e · down_e(activation(gate_e x) * up_e x).
   Row mixture(const Experts& op, const Row& x, const Row& logits) const {
-    std::vector<uint32_t> chosen = rank(logits);
-    chosen.resize(op.used);
-    std::vector<double> scores;
-    for (const uint32_t expert : chosen) scores.push_back(logits[expert]);
-    const std::vector<double> p = softmax(std::move(scores));
+    const auto [chosen, shares] =
+        choose(op.routing, logits, weight_row(op.routing.selection_bias, 0), op.used);
+    const auto apply = [&](WeightId weight, WeightId bias, uint32_t expert, const Row& input) {
+      Rows y = multiply(weight, expert, {input});
+      if (bias != kAbsent) add_bias(weight_row(bias, 0), expert * y[0].size(), y);
+      return y[0];
+    };
     std::vector<double> sum(weights_[op.down].shape[1]);
     for (size_t i = 0; i < chosen.size(); ++i) {
-      Rows hidden = multiply(op.up, chosen[i], {x});
-      apply_gate(multiply(op.gate, chosen[i], {x})[0], hidden[0]);
-      const Rows y = multiply(op.down, chosen[i], hidden);
-      for (size_t d = 0; d < sum.size(); ++d) sum[d] += p[i] * y[0][d];
+      Row hidden = apply(op.up, op.up_bias, chosen[i], x);
+      apply_gate(op.activation, apply(op.gate, op.gate_bias, chosen[i], x), hidden);
+      const Row y = apply(op.down, op.down_bias, chosen[i], hidden);
+      for (size_t d = 0; d < sum.size(); ++d) sum[d] += shares[i] * y[d];
     }
     return Row(sum.begin(), sum.end());
   }
@@ -242,8 +373,9 @@ class ReferenceExecutable final : public Executable {
     }
   }
 
-  // Row `row` of a weight; the rows of expert e start at e * out.
+  // Row `row` of a weight, empty if it is absent; the rows of expert e start at e * out.
   Row weight_row(WeightId id, size_t row) const {
+    if (id == kAbsent) return {};
     const gguf::TensorView& tensor = weights_[id];
     Row values(tensor.row_values());
     cpu::reference::decode_row(tensor.format, tensor.bytes.data() + row * tensor.row_bytes(),
@@ -255,13 +387,23 @@ class ReferenceExecutable final : public Executable {
   Rows normalized(ValueId id, WeightId weight, const Norm& norm) const {
     const size_t width = weights_[weight].row_values();
     Rows x;
-    const size_t count =
-        rows_of(program_.values[id], batch_->tokens.size(), batch_->logit_rows.size());
-    for (size_t row = 0; row < count; ++row) {
+    for (size_t row = 0; row < rows(id); ++row) {
       x.emplace_back(at(id, row, width), at(id, row, width) + width);
-      if (norm.weight != kAbsent) rms_norm(x[row].data(), weight_row(norm.weight, 0), norm.epsilon);
+      if (norm.weight != kAbsent) normalize(norm, x[row]);
     }
     return x;
+  }
+
+  void normalize(const Norm& norm, Row& x) const {
+    const Row weight = weight_row(norm.weight, 0), bias = weight_row(norm.bias, 0);
+    kernels::normalize(norm, weight.data(), data(bias), x.size(), x.data());
+  }
+  static const float* data(const Row& row) { return row.empty() ? nullptr : row.data(); }
+
+  Rows multiply(const Linear& linear, const Rows& x) const {
+    Rows y = multiply(linear.weight, 0, x);
+    if (linear.bias != kAbsent) add_bias(weight_row(linear.bias, 0), 0, y);
+    return y;
   }
 
   // y = W_expert · x for every row.
@@ -277,25 +419,27 @@ class ReferenceExecutable final : public Executable {
     return y;
   }
 
-  static void add_bias(const Row& bias, Rows& y) {
-    for (Row& row : y) std::ranges::transform(row, bias, row.begin(), std::plus<>());
+  // Adds bias[first …] to every row.
+  static void add_bias(const Row& bias, size_t first, Rows& y) {
+    for (Row& row : y) {
+      for (size_t i = 0; i < row.size(); ++i) row[i] += bias[first + i];
+    }
   }
 
-  // up = silu(gate) * up.
-  static void apply_gate(const Row& gate, Row& up) {
-    for (size_t i = 0; i < up.size(); ++i) up[i] *= silu(gate[i]);
-  }
-
-  // out = y (+ add).
-  void store(const Rows& y, ValueId add, ValueId out) {
+  // out = gate * scale * y (+ add).
+  void store(const Rows& y, const Linear& to) {
     for (size_t row = 0; row < y.size(); ++row) {
+      const float factor = to.gate == kAbsent ? to.scale : to.scale * *at(to.gate, row, 1);
       for (size_t i = 0; i < y[row].size(); ++i) {
-        const float before = add == kAbsent ? 0 : at(add, row, y[row].size())[i];
-        at(out, row, y[row].size())[i] = before + y[row][i];
+        const float before = to.add == kAbsent ? 0 : at(to.add, row, y[row].size())[i];
+        at(to.out, row, y[row].size())[i] = before + factor * y[row][i];
       }
     }
   }
 
+  size_t rows(ValueId id) const {
+    return rows_of(program_.values[id], batch_->tokens.size(), batch_->logit_rows.size());
+  }
   // Row `row` of a value that is packed at `width`.
   float* at(ValueId id, size_t row, size_t width) const {
     return reinterpret_cast<float*>(values_[id].data()) + row * width;

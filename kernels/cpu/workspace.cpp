@@ -46,6 +46,10 @@ struct Largest {
     for (const Op& op : program.ops) {
       if (const auto* projection = std::get_if<Projection>(&op)) {
         take_input(program, projection->in, max);
+      } else if (const auto* branch = std::get_if<AddNormed>(&op)) {
+        take_input(program, branch->in, max);
+      } else if (const auto* embed = std::get_if<Embed>(&op)) {
+        if (embed->positions != kAbsent) take_input(program, embed->out, max);
       } else if (const auto* mixture = std::get_if<Experts>(&op)) {
         take_input(program, mixture->in, max);
         experts = std::max(experts, ExpertsWorkspace(program, *mixture, max.rows).bytes);

@@ -61,6 +61,8 @@ struct AttentionLayer {
     small.program.ops.push_back(Attention{q, out, 0, scale});
   }
 
+  Attention& attention() { return std::get<Attention>(small.program.ops.back()); }
+
   // Fills positions [0, past), in whatever batch.
   void fill(Backend& backend, Cache& cache, TestBatch batch) const {
     if (batch.rows.empty()) return;
@@ -124,6 +126,43 @@ TEST(Attention, staysWithinTheRoundingOfTheCache) {
   test::expect_close(layer.attend(*cpu, CacheType::kQ8_0, 700, 3), expected, 6 * 1.5 * q8_0);
 }
 
+// The fields of Attention that today's models set, alone and together. Windows that begin in the
+// granule of their row, at its border, one and two granules before it, and of one position.
+TEST(Attention, equalsTheReferenceWithWindowsSoftCapsAndSinks) {
+  const auto cpu = make_cpu_backend(2), reference = make_reference_backend();
+  for (const uint32_t window : {0u, 1u, 16u, 200u, 513u, 1100u}) {
+    for (const bool others : {false, true}) {
+      AttentionLayer layer({6, 2, 32, 32});
+      layer.attention().window = window;
+      if (others) layer.attention().softcap = 1.5f;
+      if (others) layer.attention().sinks = layer.small.vector(6, 2, 3);
+      for (const auto& [past, rows] :
+           {std::pair(0u, 40u), std::pair(1021u, 4u), std::pair(1300u, 9u), std::pair(500u, 70u)}) {
+        SCOPED_TRACE(testing::Message()
+                     << "window " << window << ", others " << others << ", past " << past);
+        test::expect_close(layer.attend(*cpu, CacheType::kF32, past, rows),
+                           layer.attend(*reference, CacheType::kF32, past, rows), 1e-5);
+      }
+    }
+  }
+}
+
+TEST(Attention, aWindowOfOneIsTheRowsOwnValueAndASinkTakesItsShare) {
+  AttentionLayer layer({2, 1, 32, 32});
+  layer.attention().window = 1;
+  const auto cpu = make_cpu_backend(2);
+  const auto alone = layer.attend(*cpu, CacheType::kF32, 600, 3);
+  const auto cache = test::make_cache(*cpu, layer.small, 10);
+  const auto values =
+      test::run(*cpu, layer.append, layer.v, *cache, test::one_sequence(600, 603, blocks_for(603)));
+  for (size_t i = 0; i < alone.size(); ++i) ASSERT_EQ(alone[i], values[i / 64 * 32 + i % 32]);
+  // A score of zero (scale is tiny) beside a sink of ln 3: a quarter is left.
+  layer.attention().scale = 1e-30f;
+  layer.attention().sinks = layer.small.floats({2, 1, 1, 1}, {std::log(3.0f), std::log(3.0f)});
+  const auto quarter = layer.attend(*cpu, CacheType::kF32, 600, 3);
+  for (size_t i = 0; i < alone.size(); ++i) ASSERT_NEAR(quarter[i], alone[i] / 4, 1e-6);
+}
+
 TEST(Attention, sequencesThatForkShareBlocksAndNothingElse) {
   const AttentionLayer layer({4, 2, 32, 32});
   const std::vector<uint32_t> trunk = {3, 1}, branch = {3, 5};
@@ -160,8 +199,11 @@ TEST(Attention, sequencesThatForkShareBlocksAndNothingElse) {
 }
 
 TEST(Attention, givesTheSameBitsForAnyThreadsInstructionSetAndBatch) {
-  const AttentionLayer layer({6, 2, 80, 48}, false);
-  const uint32_t past = 500, rows = 25;  // over the border of a granule
+  AttentionLayer layer({6, 2, 80, 48}, false);
+  layer.attention().softcap = 4;
+  layer.attention().sinks = layer.small.vector(6, 0, 1);
+  const uint32_t past = 1000, rows = 40;  // over the border of a granule
+  layer.attention().window = 510;         // which begins over another one
   const auto blocks = blocks_for(past + rows);
   const TestBatch batch = test::one_sequence(past, past + rows, blocks);
   const auto first = make_cpu_backend(1);
@@ -265,8 +307,8 @@ TEST(Rope, equalsTheReferenceForBothPairingsAndPartialHeadsWithNorms) {
           rope.frequencies.push_back(std::pow(1e4, -2.0 * i / rotated));
         }
         auto& append = std::get<CacheAppend>(layer.append.program.ops.back());
-        if (norm) append.q_norm = {layer.append.vector(80, 1, 0.3f), 1e-6f};
-        if (norm) append.k_norm = {layer.append.vector(80, 2, 0.3f), 1e-2f};
+        if (norm) append.q_norm.norm = {layer.append.vector(80, 1, 0.3f), 1e-6f};
+        if (norm) append.k_norm.norm = {layer.append.vector(80, 2, 0.3f), 1e-2f};
         const std::vector<uint32_t> blocks(100000 / kBlockPositions + 1, 0);
         TestBatch batch{{}, {blocks}};
         for (const uint32_t p : {0u, 1u, 77u, 4095u, 99999u}) batch.rows.push_back({0, p, 5});
@@ -276,6 +318,36 @@ TEST(Rope, equalsTheReferenceForBothPairingsAndPartialHeadsWithNorms) {
         };
         test::expect_close(run(*cpu, layer.q), run(*reference, layer.q), 2e-6);
         test::expect_close(run(*cpu, layer.k), run(*reference, layer.k), 2e-6);
+      }
+    }
+  }
+}
+
+TEST(CacheAppend, equalsTheReferenceForEveryHeadNormWithoutRopeAndWithTemperature) {
+  const auto cpu = make_cpu_backend(2), reference = make_reference_backend();
+  for (const auto over :
+       {HeadNorm::Over::kEachHead, HeadNorm::Over::kOwnHead, HeadNorm::Over::kAllHeads}) {
+    for (const auto kind : {Norm::Kind::kRms, Norm::Kind::kLayer}) {
+      AttentionLayer layer({6, 2, 80, 16}, false);
+      auto& append = std::get<CacheAppend>(layer.append.program.ops.back());
+      append.rope = kAbsent;
+      append.temperature = {.slope = 0.1f, .length = 100};
+      const auto width = [&](uint32_t heads) {
+        return over == HeadNorm::Over::kEachHead ? 80u : 80u * heads;
+      };
+      append.q_norm = {{layer.append.vector(width(6), 1, 0.3f), 1e-5f}, over};
+      append.k_norm = {{layer.append.vector(width(2), 2, 0.3f), 1e-2f}, over};
+      append.q_norm.norm.kind = append.k_norm.norm.kind = kind;
+      if (kind == Norm::Kind::kLayer) append.k_norm.norm.bias = layer.append.vector(width(2), 0, 1);
+      const std::vector<uint32_t> blocks(16, 0);
+      TestBatch batch{{}, {blocks}};
+      for (const uint32_t p : {0u, 99u, 100u, 777u}) batch.rows.push_back({0, p, int32_t(p % 90)});
+      for (const ValueId value : {layer.q, layer.k}) {
+        const auto run = [&](Backend& backend) {
+          const auto cache = test::make_cache(backend, layer.append, 1);
+          return test::run(backend, layer.append, value, *cache, batch);
+        };
+        test::expect_close(run(*cpu), run(*reference), 3e-6);
       }
     }
   }

@@ -1,6 +1,7 @@
 // Mixtures of experts on the CPU against the scalar reference.
 #include <gtest/gtest.h>
 
+#include "kernels/cpu/routing.h"
 #include "tests/kernels/small_program.h"
 #include "tests/kernels/targets.h"
 
@@ -37,6 +38,8 @@ struct Mixture {
     small.program.ops.push_back(op);
   }
 
+  Experts& op() { return std::get<Experts>(small.program.ops.back()); }
+
   std::vector<float> run(Backend& backend, uint32_t rows) const {
     return test::run(backend, small, out, rows);
   }
@@ -52,6 +55,57 @@ TEST(Experts, equalTheReference) {
     const Mixture quantized(Format::Q8_0, experts, used);
     test::expect_close(quantized.run(*cpu, 30), quantized.run(*reference, 30), 6 * 3 * 0.0055);
   }
+}
+
+TEST(Experts, equalTheReferenceForEveryRoutingAndWithBiases) {
+  const auto cpu = make_cpu_backend(2), reference = make_reference_backend();
+  for (const auto gate : {Routing::Gate::kSoftmax, Routing::Gate::kSigmoid}) {
+    for (uint32_t mask = 0; mask < 32; ++mask) {
+      SCOPED_TRACE(mask);
+      Mixture mixture(Format::F32, 12, 3);
+      SmallProgram& small = mixture.small;
+      Experts& op = mixture.op();
+      op.routing.gate = gate;
+      op.routing.normalized = (mask & 1) != 0;
+      if (mask & 2) op.routing.selection_bias = small.vector(12, 0, 0.5f);
+      if (mask & 4) op.routing.groups = 4, op.routing.groups_used = 2;
+      if (mask & 8) op.routing.bias = small.vector(12, 0, 1), op.routing.scale = 2.5f;
+      if (mask & 16) {
+        op.activation = Activation::kClampedSwiglu;
+        op.gate_bias = small.vector(12 * kHidden, 2, 4);
+        op.up_bias = small.vector(12 * kHidden, 0, 4);
+        op.down_bias = small.vector(12 * kWidth, 0, 1);
+        op.add = kAbsent;
+      }
+      test::expect_close(mixture.run(*cpu, 9), mixture.run(*reference, 9), 5e-6);
+    }
+  }
+}
+
+TEST(Experts, chooseByHand) {
+  // p = (0.5, 0.3, 0.15, 0.05); the bias lifts the last two, whose shares stay those of p.
+  Routing routing{.normalized = false, .scale = 2};
+  const std::vector<float> p = {0.5f, 0.3f, 0.15f, 0.05f}, bias = {0, 0, 1, 1.05f};
+  const auto choose = [&](const float* selection_bias) {
+    std::vector<float> z(4), shares(2);
+    for (size_t i = 0; i < 4; ++i) z[i] = std::log(p[i]);
+    std::vector<uint32_t> chosen(2);
+    cpu::choose_experts(z, routing, selection_bias, chosen, shares.data());
+    return std::pair(chosen, shares);
+  };
+  const auto [plain, plain_shares] = choose(nullptr);
+  EXPECT_EQ(plain, (std::vector<uint32_t>{0, 1}));
+  EXPECT_NEAR(plain_shares[0], 1.0, 1e-6);
+  EXPECT_NEAR(plain_shares[1], 0.6, 1e-6);
+  const auto [biased, biased_shares] = choose(bias.data());
+  EXPECT_EQ(biased, (std::vector<uint32_t>{2, 3}));
+  EXPECT_NEAR(biased_shares[0], 0.3, 1e-6);
+  EXPECT_NEAR(biased_shares[1], 0.1, 1e-6);
+  // Two groups: without a bias the first one is best, and holds both experts.
+  routing = {.groups = 2, .groups_used = 1, .normalized = true, .scale = 1};
+  EXPECT_NEAR(choose(nullptr).second[0], 0.625, 1e-6);
+  const float last[] = {0, 0, 0.31f, 0.31f};  // sums: 0.8 and 0.82
+  EXPECT_EQ(choose(last).first, (std::vector<uint32_t>{2, 3}));
 }
 
 TEST(Experts, takesTheLowerIndexOfEqualLogits) {

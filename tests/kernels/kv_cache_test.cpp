@@ -39,7 +39,7 @@ std::vector<float> read_value(const TileLayout& layout, const std::byte* values,
   weights[position] = 1;
   std::vector<float> value(layout.value_stride, 0.0f);
   float* out = value.data();
-  const uint32_t seen = position + 1;
+  const Span seen{0, position + 1};
   tile_values(layout, values, weights, kTilePositions, &seen, 1, &out, values);
   value.resize(layout.value_width);
   return value;
@@ -264,18 +264,19 @@ TEST_P(CacheOf, readsNoPositionThatAQueryMayNotSee) {
     store_value(layout, tile, p, value.data());
   }
   // Five queries, four of which are read together; the weights of hidden positions are NaN too.
-  const uint32_t seen[5] = {5, 0, 3, 4, 2};
+  const Span seen[5] = {{0, 5}, {0, 0}, {1, 3}, {3, 4}, {0, 2}};
   std::vector<float> weights(5 * kTilePositions, NAN);
   std::vector<std::vector<float>> sums(5, std::vector<float>(layout.value_stride, 10.0f));
   float* out[5];
   for (size_t i = 0; i < 5; ++i) {
-    std::fill_n(weights.begin() + static_cast<ptrdiff_t>(i * kTilePositions), seen[i], 2.0f);
+    float* weight = weights.data() + i * kTilePositions;
+    std::fill(weight + seen[i].begin, weight + seen[i].end, 2.0f);
     out[i] = sums[i].data();
   }
   tile_values(layout, tile, weights.data(), kTilePositions, seen, 5, out, tile);
   for (size_t i = 0; i < 5; ++i) {
     for (uint32_t d = 0; d < layout.value_width; ++d) {
-      ASSERT_NEAR(sums[i][d], 10 + 2 * static_cast<float>(seen[i]), 0.01) << i;
+      ASSERT_NEAR(sums[i][d], 10 + 2 * static_cast<float>(seen[i].end - seen[i].begin), 0.01) << i;
     }
   }
 }

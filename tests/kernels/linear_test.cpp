@@ -101,6 +101,86 @@ INSTANTIATE_TEST_SUITE_P(Formats, ProjectionTest,
                                          Format::Q4_K),
                          [](const auto& test) { return std::string(gguf::info(test.param).name); });
 
+TEST(Projection, equalsTheReferenceForEveryActivationLayerNormScaleAndGate) {
+  const auto cpu = make_cpu_backend(2), reference = make_reference_backend();
+  for (const auto activation :
+       {Activation::kNone, Activation::kSilu, Activation::kGelu, Activation::kReluSquared,
+        Activation::kSigmoid, Activation::kClampedSwiglu}) {
+    for (const bool gated : {false, true}) {
+      const bool always_gated = activation == Activation::kClampedSwiglu;
+      if (gated ? activation == Activation::kNone : always_gated) continue;
+      SCOPED_TRACE(testing::Message() << static_cast<int>(activation) << gated);
+      SmallProgram small(kSeed);
+      const ValueId in = small.embed(64, small.normal(SmallProgram::kTokens * 64, 3, 2));
+      const ValueId add = small.embed(40), out = small.program.add_value(40);
+      Projection op{.in = in,
+                    .norm = {.weight = small.vector(64, 2, 0.5f),
+                             .epsilon = 1e-5f,
+                             .bias = small.vector(64, 0, 1),
+                             .kind = Norm::Kind::kLayer},
+                    .outputs = {},
+                    .activation = activation};
+      for (int i = 0; i <= int{gated}; ++i) {
+        op.outputs.push_back({.weight = small.matrix(Format::F32, 64, 40),
+                              .bias = small.vector(40, 0, 3),
+                              .out = out,
+                              .add = i == 0 ? add : kAbsent});
+      }
+      if (activation == Activation::kNone) {
+        op.outputs[0].scale = 0.22f;
+        op.outputs[0].gate = small.embed(1);
+      }
+      small.program.ops.push_back(op);
+      test::expect_close(test::run(*cpu, small, out, 9), test::run(*reference, small, out, 9),
+                         1e-5);
+    }
+  }
+}
+
+TEST(AddNormed, equalsTheReferenceForBothNorms) {
+  const auto cpu = make_cpu_backend(2), reference = make_reference_backend();
+  for (const auto kind : {Norm::Kind::kRms, Norm::Kind::kLayer}) {
+    SmallProgram small(kSeed);
+    const ValueId x = small.embed(70), branch = small.embed(70);
+    const Norm norm{.weight = small.vector(70, 1, 0.5f), .epsilon = 1e-5f, .kind = kind};
+    small.program.ops.push_back(
+        AddNormed{.in = branch, .norm = norm, .out = x, .add = x, .scale = 0.3f});
+    test::expect_close(test::run(*cpu, small, x, 7), test::run(*reference, small, x, 7), 2e-6);
+  }
+}
+
+TEST(SoftCap, bendsValuesTowardsTheCap) {
+  SmallProgram small(kSeed);
+  const ValueId x = small.embed(30, small.normal(SmallProgram::kTokens * 30, 0, 40));
+  const auto cpu = make_cpu_backend(2), reference = make_reference_backend();
+  const auto before = test::run(*cpu, small, x, 7);
+  small.program.ops.push_back(SoftCap{x, 30});
+  const auto after = test::run(*cpu, small, x, 7);
+  test::expect_close(after, test::run(*reference, small, x, 7), 1e-6);
+  for (size_t i = 0; i < after.size(); ++i) {
+    EXPECT_NEAR(after[i], 30 * std::tanh(double{before[i]} / 30), 1e-5);
+  }
+}
+
+TEST(Embed, scalesTheTokenAndAddsThePosition) {
+  for (const auto& backend : {make_cpu_backend(2), make_reference_backend()}) {
+    SmallProgram small(kSeed);
+    const std::vector<float> table = small.normal(SmallProgram::kTokens * 6);
+    const std::vector<float> positions = small.normal(5 * 6);
+    const ValueId x = small.embed(6, table);
+    auto& op = std::get<Embed>(small.program.ops.back());
+    op.scale = 3;
+    op.positions = small.floats({6, 5, 1, 1}, positions);
+    const auto cache = test::make_cache(*backend, small, 0);
+    const test::TestBatch batch = test::one_sequence(2, 5, {});
+    const auto found = test::run(*backend, small, x, *cache, batch);
+    for (size_t i = 0; i < found.size(); ++i) {
+      const auto token = static_cast<size_t>(batch.rows[i / 6].token);
+      EXPECT_NEAR(found[i], 3 * table[token * 6 + i % 6] + positions[12 + i], 1e-6);
+    }
+  }
+}
+
 TEST(Projection, severalOutputsShareOneInputAndItsNorm) {
   SmallProgram small(kSeed);
   const ValueId in = small.embed(256);
@@ -179,11 +259,21 @@ TEST(Projection, showsNotANumberInEveryOutputOfItsRowOnly) {
   }
 }
 
+TEST(LayerNorm, takesTheMeanOffByHand) {
+  // Mean 3, variance (4 + 0 + 4 + 0) / 4 = 2; epsilon 2 makes the root 2.
+  const float x[] = {1, 3, 5, 3}, weight[] = {2, 1, 1, 1}, bias[] = {0.5f, 0, 0, -1};
+  float y[4];
+  normalize({.weight = 0, .epsilon = 2, .bias = 1, .kind = Norm::Kind::kLayer}, {weight, bias}, x,
+            4, y);
+  const float expected[] = {-1.5f, 0, 1, -1};
+  for (size_t i = 0; i < 4; ++i) EXPECT_NEAR(y[i], expected[i], 1e-6);
+}
+
 TEST(RmsNorm, dividesByTheRootMeanSquare) {
   // mean(x^2) = (9 + 16 + 0 + 0) / 4 = 6.25; epsilon 2.75 makes the root 3.
   const float x[] = {3, -4, 0, 0}, weight[] = {1, 0.5f, 1, 1};
   float y[4];
-  rms_norm(x, weight, 2.75f, 4, y);
+  normalize({.weight = 0, .epsilon = 2.75f}, {.weight = weight}, x, 4, y);
   EXPECT_NEAR(y[0], 1.0, 1e-6);
   EXPECT_NEAR(y[1], -2.0 / 3, 1e-6);
   EXPECT_EQ(y[2], 0);

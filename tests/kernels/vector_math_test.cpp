@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <limits>
+#include <numbers>
 #include <random>
 #include <vector>
 
@@ -86,7 +87,7 @@ TEST(SiluMultiply, isWithinFourUlp) {
   test::for_each_instruction_set([](bool) {
     const std::vector<float> x = range(-80, 88, 20001), up = range(-3, 2.9f, 20001);
     std::vector<float> y = x;
-    silu_multiply(y.data(), up.data(), y.size());
+    activate(Activation::kSilu, y.data(), up.data(), y.size());
     double worst = 0;
     for (size_t i = 0; i < x.size(); ++i) {
       const double exact = x[i] / (1 + std::exp(-double{x[i]})) * up[i];
@@ -100,12 +101,77 @@ TEST(SiluMultiply, vanishesForLargeNegativeGatesAndKeepsNotANumber) {
   test::for_each_instruction_set([](bool) {
     float gate[] = {-88, -89, -1e30f, 0, NAN, 1, 1e30f, kInfinity};
     const float up[] = {3, 3, 3, 3, 3, NAN, 2, 1};
-    silu_multiply(gate, up, std::size(gate));
+    activate(Activation::kSilu, gate, up, std::size(gate));
     for (size_t i = 0; i < 4; ++i) EXPECT_NEAR(gate[i], 0, 1e-35) << i;
     EXPECT_TRUE(std::isnan(gate[4]));
     EXPECT_TRUE(std::isnan(gate[5]));
     EXPECT_EQ(gate[6], 2e30f);
     EXPECT_EQ(gate[7], kInfinity);
+  });
+}
+
+double exact_activation(Activation activation, double x) {
+  const double g = std::min(x, 7.0);
+  switch (activation) {
+    case Activation::kGelu:
+      return x / 2 * (1 + std::tanh(std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x)));
+    case Activation::kReluSquared:
+      return x > 0 ? x * x : 0;
+    case Activation::kSigmoid:
+      return 1 / (1 + std::exp(-x));
+    case Activation::kClampedSwiglu:
+      return g / (1 + std::exp(-1.702 * g));
+    default:
+      return x;
+  }
+}
+
+// An exponent of up to 20 is off by a step of 2^-24 in each of some four roundings, which the
+// exponential makes relative; where gelu is tiny that is still far below a step of 1.
+TEST(Activate, isCloseToTheExactFunctionWithAndWithoutUp) {
+  test::for_each_instruction_set([](bool) {
+    for (const auto activation : {Activation::kGelu, Activation::kReluSquared, Activation::kSigmoid,
+                                  Activation::kClampedSwiglu}) {
+      const std::vector<float> x = range(-30, 30, 20001), up = range(-11, 11, 20001);
+      std::vector<float> y = x, gated = x;
+      activate(activation, y.data(), nullptr, y.size());
+      activate(activation, gated.data(), up.data(), y.size());
+      const bool clamped = activation == Activation::kClampedSwiglu;
+      for (size_t i = 0; i < x.size(); ++i) {
+        const double exact = exact_activation(activation, x[i]);
+        const double u = clamped ? std::clamp(double{up[i]}, -7.0, 7.0) + 1 : up[i];
+        if (!clamped) {
+          ASSERT_NEAR(y[i], exact, 1e-6 * std::abs(exact) + 1e-7) << x[i];
+        }
+        ASSERT_NEAR(gated[i], exact * u, 1e-6 * std::abs(exact * u) + 1e-6) << x[i];
+      }
+      float nan[] = {NAN, 1}, one[] = {1, NAN};
+      activate(activation, nan, one, 2);
+      EXPECT_TRUE(std::isnan(nan[0]));
+      EXPECT_TRUE(std::isnan(nan[1]));
+    }
+  });
+}
+
+TEST(SoftCap, isWithinFourUlpOfTheHyperbolicTangent) {
+  test::for_each_instruction_set([](bool) {
+    const std::vector<float> x = range(-12, 12, 40001);
+    std::vector<float> y = x;
+    soft_cap(y.data(), y.size(), 1, 1);
+    double worst = 0;
+    for (size_t i = 0; i < x.size(); ++i) {
+      if (x[i] != 0)
+        worst = std::max(worst, ulps(std::abs(y[i]), std::abs(std::tanh(double{x[i]}))));
+    }
+    EXPECT_LE(worst, 4);
+    float edges[] = {1e30f, -1e30f, kInfinity, NAN, 0, 1e-20f};
+    soft_cap(edges, std::size(edges), 2, 30);
+    EXPECT_EQ(edges[0], 30);
+    EXPECT_EQ(edges[1], -30);
+    EXPECT_EQ(edges[2], 30);
+    EXPECT_TRUE(std::isnan(edges[3]));
+    EXPECT_EQ(edges[4], 0);
+    EXPECT_NEAR(edges[5], 2e-20f, 1e-26f);
   });
 }
 
@@ -122,12 +188,12 @@ TEST(VectorMath, doesNotDependOnLengthOrOffset) {
   test::for_each_instruction_set([&](bool) {
     std::vector<float> exps = x, gated = x;
     exp_shifted(exps.data(), exps.size(), 1.5f);
-    silu_multiply(gated.data(), up.data(), up.size());
+    activate(Activation::kSilu, gated.data(), up.data(), up.size());
     for (size_t offset = 0; offset < 18; ++offset) {
       for (size_t length = 0; length <= 40; ++length) {
         std::vector<float> e = x, g = x;
         exp_shifted(e.data() + offset, length, 1.5f);
-        silu_multiply(g.data() + offset, up.data() + offset, length);
+        activate(Activation::kSilu, g.data() + offset, up.data() + offset, length);
         for (size_t i = 0; i < x.size(); ++i) {
           const bool inside = i >= offset && i < offset + length;
           ASSERT_EQ(e[i], inside ? exps[i] : x[i]) << offset << ", " << length << ", " << i;
@@ -147,7 +213,7 @@ TEST(VectorMath, givesTheSameBitsOnEveryInstructionSetWithFma) {
     if (!exact) return;
     std::vector<float> e = x, g = x;
     exp_shifted(e.data(), e.size(), 0.25f);
-    silu_multiply(g.data(), up.data(), g.size());
+    activate(Activation::kSilu, g.data(), up.data(), g.size());
     if (exps.empty()) exps = e, gated = g;
     test::expect_same(e, exps);
     test::expect_same(g, gated);
