@@ -30,7 +30,7 @@ class Layers {
     const ValueId k = embed(kHeads.keys * kHeads.key_width);
     const ValueId v = embed(kHeads.keys * kHeads.value_width);
     const ValueId out = program_.add_value(kHeads.queries * kHeads.value_width);
-    program_.logits = program_.add_value(program_.values[out].width, ValueInfo::Rows::kLogits);
+    const ValueId selected = program_.add_value(program_.values[out].width, ValueInfo::Rows::kLogits);
     Rope rope{.frequencies = {}, .pairs = Rope::Pairs::kInterleaved};
     for (uint32_t i = 0; i < kHeads.key_width / 2; ++i) {
       rope.frequencies.push_back(std::pow(5e5, -2.0 * i / kHeads.key_width));
@@ -45,7 +45,8 @@ class Layers {
       program_.ops.push_back(op);
       program_.ops.push_back(Attention{q, out, layer, 0.125f});
     }
-    program_.ops.push_back(SelectLogitRows{out, program_.logits});
+    program_.ops.push_back(SelectLogitRows{out, selected});
+    program_.finish(selected);
     blocks_.resize((positions + kBlockPositions - 1) / kBlockPositions);
     std::iota(blocks_.begin(), blocks_.end(), 0);
     cache_ = *backend_->make_cache(program_, type, static_cast<uint32_t>(blocks_.size()));

@@ -37,6 +37,8 @@ struct Batch {
   // Per sequence the cache blocks of its positions: position p lies in block_table[p / 64].
   std::span<const std::span<const uint32_t>> block_tables;
   std::span<const uint32_t> logit_rows;  // ascending row indices
+  size_t part = 0;                       // index into Program::parts
+  std::span<const float> input = {};     // [rows of the value][width]: the part's input, if any
 };
 
 // Keys and values of all layers, in blocks of kBlockPositions positions.
@@ -55,9 +57,9 @@ enum class WeightHome { kMapped, kPacked };
 class Executable {
  public:
   virtual ~Executable() = default;
-  // Logits, [logit rows][vocabulary], valid until the next run. When `cancel` becomes true the run
-  // ends early with ErrorKind::kCancelled; cache entries of the batch's positions are then
-  // undefined.
+  // Computes one part of the program for a batch and returns its output, [rows][width], valid until
+  // the next run. When `cancel` becomes true the run ends early with ErrorKind::kCancelled; cache
+  // entries of the batch's positions are then undefined.
   virtual Result<std::span<const float>> run(const Batch& batch,
                                              const std::atomic<bool>& cancel) = 0;
   // Later runs add the time they spend in each operation to seconds[i], i an index into

@@ -24,7 +24,7 @@ Program chain() {
     program.ops.push_back(
         Projection{.in = in, .norm = {}, .outputs = {{.weight = id, .out = out}}});
   }
-  program.logits = out;
+  program.finish(out);
   return program;
 }
 

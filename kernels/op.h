@@ -189,19 +189,29 @@ struct SelectLogitRows {
 using Op = std::variant<Embed, Projection, AddNormed, SoftCap, CacheAppend, Attention, Experts,
                         SelectLogitRows>;
 
-// One forward pass. Operations run in order; values are written before they are read.
+// A stretch of a program that a backend computes without a break: operations [begin, end).
+struct Part {
+  size_t begin = 0, end = 0;
+  ValueId input = kAbsent;   // given by the caller; kAbsent: the part begins with tokens
+  ValueId output = kAbsent;  // returned to the caller
+};
+
+// One forward pass, or what one device computes of it. Operations run in order; values are written
+// before they are read.
 struct Program {
   std::vector<ValueInfo> values;
   std::vector<WeightInfo> weights;
   std::vector<Rope> ropes;
   std::vector<Heads> layers;  // attention layers, each with a cache of its own
   std::vector<Op> ops;
-  ValueId logits = kAbsent;  // Rows::kLogits, [vocabulary]
+  std::vector<Part> parts;    // ascending; a whole model is one part, whose output are its logits
 
   ValueId add_value(uint32_t width, ValueInfo::Rows rows = ValueInfo::Rows::kBatch) {
     values.push_back({width, rows});
     return static_cast<ValueId>(values.size() - 1);
   }
+  // Ends a program of one part.
+  void finish(ValueId output) { parts = {{0, ops.size(), kAbsent, output}}; }
 };
 
 }  // namespace quern::kernels

@@ -91,7 +91,7 @@ ModelBuilder::ModelBuilder(const gguf::File& file, Config config, kernels::Rope 
   attended_ = value(heads * config.value_length);
   hidden_ = value(largest(config.feed_forward));
   gathered_ = program.add_value(config.embedding, kernels::ValueInfo::Rows::kLogits);
-  program.logits = program.add_value(config.vocabulary, kernels::ValueInfo::Rows::kLogits);
+  logits_ = program.add_value(config.vocabulary, kernels::ValueInfo::Rows::kLogits);
   model_.config = std::move(config);
 }
 
@@ -251,13 +251,14 @@ void ModelBuilder::output() {
   kernels::Linear head{
       .weight = bind(tied ? "token_embd.weight" : "output.weight", {width, config().vocabulary}),
       .bias = bind_if_present("output.bias", {config().vocabulary}),
-      .out = program.logits};
+      .out = logits_};
   program.ops.push_back(
       kernels::Projection{.in = gathered_, .norm = norm("output_norm", width), .outputs = {head}});
 }
 
 Result<Model> ModelBuilder::finish() {
   if (error_) return tl::unexpected(*error_);
+  model_.program.finish(logits_);
   used_.insert("rope_freqs.weight");  // read_rope takes it, on files that have it
   std::vector<std::string> unused;
   for (const gguf::TensorView& tensor : file_.tensors()) {

@@ -60,7 +60,7 @@ class ModelBuilder {
   Model model_;
   std::set<std::string, std::less<>> used_;
   std::optional<Error> error_;
-  kernels::ValueId x_, q_, k_, v_, attended_, hidden_, gathered_;
+  kernels::ValueId x_, q_, k_, v_, attended_, hidden_, gathered_, logits_;
 };
 
 }  // namespace quern::engine::models

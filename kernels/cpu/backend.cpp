@@ -104,16 +104,18 @@ class CpuExecutable final : public Executable {
  public:
   Result<std::span<const float>> run(const Batch& batch, const std::atomic<bool>& cancel) override {
     context_.batch = &batch;
+    const Part& part = program_.parts[batch.part];
+    if (part.input != kAbsent) std::ranges::copy(batch.input, context_.value(part.input));
     compute_turns(context_);
-    for (size_t i = 0; i < program_.ops.size(); ++i) {
+    for (size_t i = part.begin; i < part.end; ++i) {
       if (cancel.load(std::memory_order_relaxed)) {
         return fail(ErrorKind::kCancelled, "cancelled", "stopped");
       }
       const OpTimer timer(i < op_seconds_.size() ? &op_seconds_[i] : nullptr);
       std::visit([&](const auto& op) { cpu::run(op, context_); }, program_.ops[i]);
     }
-    const size_t width = program_.values[program_.logits].width;
-    return std::span<const float>(context_.value(program_.logits), batch.logit_rows.size() * width);
+    return std::span<const float>(context_.value(part.output),
+                                  context_.rows(part.output) * context_.width(part.output));
   }
 
   void time_operations(std::span<double> seconds) override { op_seconds_ = seconds; }

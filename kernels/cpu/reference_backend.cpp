@@ -214,12 +214,15 @@ class ReferenceExecutable final : public Executable {
 
   Result<std::span<const float>> run(const Batch& batch, const std::atomic<bool>& cancel) override {
     batch_ = &batch;
-    for (const Op& op : program_.ops) {
+    const Part& part = program_.parts[batch.part];
+    if (part.input != kAbsent) std::ranges::copy(batch.input, at(part.input, 0, 0));
+    for (size_t i = part.begin; i < part.end; ++i) {
       if (cancel) return fail(ErrorKind::kCancelled, "cancelled", "stopped");
-      std::visit([this](const auto& typed) { run(typed); }, op);
+      std::visit([this](const auto& typed) { run(typed); }, program_.ops[i]);
     }
-    const size_t width = program_.values[program_.logits].width;
-    return std::span<const float>(at(program_.logits, 0, width), batch.logit_rows.size() * width);
+    const ValueInfo& output = program_.values[part.output];
+    const size_t rows = rows_of(output, batch.tokens.size(), batch.logit_rows.size());
+    return std::span<const float>(at(part.output, 0, 0), rows * output.width);
   }
 
  private:

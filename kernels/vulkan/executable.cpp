@@ -118,7 +118,7 @@ Result<std::span<const float>> VulkanExecutable::run(const Batch& batch,
     QUERN_CHECK(device_.submit(part));
     QUERN_CHECK(device_.wait());
   }
-  const uint64_t width = program_.values[program_.logits].width;
+  const uint64_t width = program_.values[program_.parts.back().output].width;
   return workspace_.logits().first(batch.logit_rows.size() * width);
 }
 

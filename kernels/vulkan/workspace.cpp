@@ -24,7 +24,7 @@ uint64_t gate_bytes(const Program& program, const MaxBatch& max) {
 }  // namespace
 
 Workspace::Workspace(const Program& program, const MaxBatch& max, uint64_t max_allocation)
-    : logits_(program.logits), arena_(max_allocation), readback_(max_allocation) {
+    : logits_(program.parts.back().output), arena_(max_allocation), readback_(max_allocation) {
   for (ValueId id = 0; id < program.values.size(); ++id) {
     const uint64_t bytes = value_bytes(program.values[id], max);
     arena_.add(id == logits_ ? 0 : bytes);

@@ -129,7 +129,7 @@ TEST_P(EveryBackend, computesOnlyWantedRowsAfterASelection) {
   small.program.ops.push_back(SelectLogitRows{x, chosen});
   op.in = chosen;
   small.program.ops.push_back(op);
-  small.program.logits = logits;
+  small.program.finish(logits);
 
   TestBatch batch = test::one_sequence(0, 7, {});
   batch.logit_rows = {1, 2, 6};
@@ -150,7 +150,7 @@ TEST_P(EveryBackend, computesOnlyWantedRowsAfterASelection) {
 
 TEST_P(EveryBackend, stopsWhenCancelled) {
   SmallProgram small(3);
-  small.program.logits = small.embed(4);
+  small.program.finish(small.embed(4));
   const auto cache = test::make_cache(*backend_, small, 0);
   const auto executable = *backend_->compile(small.program, small.weights, *cache, {1, 1, 1});
   const std::vector<int32_t> tokens = {5};

@@ -105,9 +105,10 @@ inline std::vector<float> run(kernels::Backend& backend, const SmallProgram& sma
                               kernels::ValueId result, kernels::Cache& cache,
                               const TestBatch& rows) {
   kernels::Program program = small.program;
-  program.logits =
+  const kernels::ValueId selected =
       program.add_value(program.values[result].width, kernels::ValueInfo::Rows::kLogits);
-  program.ops.push_back(kernels::SelectLogitRows{result, program.logits});
+  program.ops.push_back(kernels::SelectLogitRows{result, selected});
+  program.finish(selected);
   std::vector<int32_t> tokens;
   std::vector<uint32_t> positions, sequences, logit_rows = rows.logit_rows;
   uint32_t longest = 0;

@@ -15,14 +15,14 @@ namespace {
 
 using gguf::Format;
 
-struct Part {
+struct Region {
   const char* name;
   size_t start, bytes;
 };
 
 // In ascending order, aligned, one after the other, the last one inside `total`.
-void expect_apart(std::vector<Part> parts, size_t total) {
-  std::ranges::sort(parts, {}, [](const Part& part) { return std::pair(part.start, part.bytes); });
+void expect_apart(std::vector<Region> parts, size_t total) {
+  std::ranges::sort(parts, {}, [](const Region& part) { return std::pair(part.start, part.bytes); });
   for (size_t i = 0; i < parts.size(); ++i) {
     const size_t end = i + 1 < parts.size() ? parts[i + 1].start : total;
     EXPECT_EQ(parts[i].start % 64, 0u) << parts[i].name;
@@ -40,7 +40,7 @@ Program mixed_program() {
                {"down", Format::Q8_0, {160, 96, 7, 1}}};
   const ValueId x = p.add_value(96), wide = p.add_value(256), odd = p.add_value(37);
   const ValueId chosen = p.add_value(96, ValueInfo::Rows::kLogits);
-  p.logits = p.add_value(50, ValueInfo::Rows::kLogits);
+  const ValueId logits = p.add_value(50, ValueInfo::Rows::kLogits);
   p.ropes = {{{1, 2, 3, 4, 5}, 1, Rope::Pairs::kHalves}, {{1}, 1, Rope::Pairs::kHalves}};
   p.layers = {{6, 2, 80, 48}, {1, 1, 16, 16}};
   p.ops = {Embed{0, x},
@@ -56,7 +56,7 @@ Program mixed_program() {
                    .out = x,
                    .add = x},
            SelectLogitRows{x, chosen},
-           Projection{.in = chosen, .norm = {}, .outputs = {{.weight = 0, .out = p.logits}}}};
+           Projection{.in = chosen, .norm = {}, .outputs = {{.weight = 0, .out = logits}}}};
   return p;
 }
 
@@ -65,7 +65,7 @@ TEST(Workspace, partsDoNotOverlapAndHoldWhatTheyAreFor) {
   for (const MaxBatch& max : {MaxBatch{1, 1, 1}, MaxBatch{33, 5, 1500}, MaxBatch{700, 700, 64}}) {
     for (const size_t threads : {1, 3}) {
       const Workspace w(p, max, threads);
-      std::vector<Part> parts;
+      std::vector<Region> parts;
       const auto add = [&](const char* name, size_t start, size_t bytes) {
         parts.push_back({name, start, bytes});
       };
