@@ -15,3 +15,4 @@ layout(buffer_reference, scalar, buffer_reference_align = 16) buffer Vec4s { vec
 layout(buffer_reference, scalar, buffer_reference_align = 16) buffer WordQuads { uvec4 at[]; };
 layout(buffer_reference, scalar, buffer_reference_align = 8) buffer WordPairs { uvec2 at[]; };
 layout(buffer_reference, scalar, buffer_reference_align = 4) readonly buffer BatchRows { BatchRow at[]; };
+layout(buffer_reference, scalar, buffer_reference_align = 4) buffer ExpertTiles { ExpertTile at[]; };

@@ -84,41 +84,57 @@ QUERN_CONSTANT kActivationReluSquared = 3;
 QUERN_CONSTANT kActivationSigmoid = 4;
 QUERN_CONSTANT kActivationClampedSwiglu = 5;
 
-// matvec_FORMAT: out[t][r] = epilogue(weight[r] · norm(x[t])) for up to kMatvecRows rows t.
+// matvec_FORMAT: out[t][r] = epilogue(weight[r] · norm(x[t])), for few rows t.
 // matmul_FORMAT: the same for any number of rows, in tiles. Addresses marked optional may be 0.
 // With `up`, two matrices of one format multiply x: out = activation(weight · x) * (up · x).
 // With `gate`, what `weight` gives is the up part: out = activation(gate[t][r]) * (weight · x); so
 // are units computed whose matrices have different formats.
-// Specialization constant 2 of matvec: rows t that are computed, 1 … kMatvecRows (more work, never
-// wrong results, if it is larger than `rows`).
+// Specialization constant 2 of matvec: rows t of a workgroup, 1 … kMatvecRows.
 // Grid of matvec: x * y workgroups, each for kMatvecOutputs values r: the workgroup (x, y) takes
-// number y * (workgroups in x) + x.
+// number y * (workgroups in x) + x; z covers the rows.
 // Grid of matmul: x covers out_width in tiles of kMatmulTile, y the rows in tiles of kMatmulTile;
 // workgroups of kMatmulWidth invocations.
+//
+// Experts: weights are [experts][out_width][in_width], biases [experts][out_width], and with
+// `tiles` the grid's rows (z of matvec, with 1 row; y of matmul) are numbers of tiles. The output's
+// rows are slots: slot s is rank s % used of the batch's row s / used.
 QUERN_CONSTANT kMatvecRows = 8;
 QUERN_CONSTANT kMatvecOutputs = 8;
 QUERN_CONSTANT kMatmulTile = 64;
 QUERN_CONSTANT kMatmulWidth = 256;
+QUERN_CONSTANT kSlotsPerRow = 256;  // see MatmulPush::activation
 struct MatmulPush {
-  uint64_t weight;                    // [out_width][in_width]
-  uint64_t up QUERN_DEFAULT(0);       // optional: [out_width][in_width]
-  uint64_t x;                         // f32 [rows][in_width]
-  uint64_t indices QUERN_DEFAULT(0);  // optional: uint32 [rows], the row of x that row t reads
-  uint64_t norm QUERN_DEFAULT(0);     // optional: f32 [in_width], the weight of an RMS norm of x
-  uint64_t bias QUERN_DEFAULT(0);     // optional: f32 [out_width], of `weight`
-  uint64_t gate QUERN_DEFAULT(0);     // optional: f32 [rows][out_width]
-  uint64_t add QUERN_DEFAULT(0);      // optional: f32 [rows][out_width]; may be out_rows
-  uint64_t out_rows;                  // f32 [rows][out_width]
-  uint64_t codebooks;
-  uint in_width;
-  uint out_width;
-  uint rows;
-  uint activation QUERN_DEFAULT(0);  // kActivation…
+  uint64_t weight QUERN_DEFAULT(0);    // [out_width][in_width]
+  uint64_t up QUERN_DEFAULT(0);        // optional: [out_width][in_width]
+  uint64_t x QUERN_DEFAULT(0);         // f32 [rows][in_width]
+  uint64_t indices QUERN_DEFAULT(0);   // optional: uint32 [rows], the row of x that row t reads;
+                                       // with tiles: the slots of their rows
+  uint64_t norm QUERN_DEFAULT(0);      // optional: f32 [in_width], the weight of an RMS norm of x
+  uint64_t bias QUERN_DEFAULT(0);      // optional: f32 [out_width], of `weight`
+  uint64_t gate QUERN_DEFAULT(0);      // optional: f32 [rows][out_width]
+  uint64_t add QUERN_DEFAULT(0);       // optional: f32 [rows][out_width]; may be out_rows
+  uint64_t out_rows QUERN_DEFAULT(0);  // f32 [rows][out_width]
+  uint64_t codebooks QUERN_DEFAULT(0);
+  uint in_width QUERN_DEFAULT(0);
+  uint out_width QUERN_DEFAULT(0);
+  uint rows QUERN_DEFAULT(0);
+  uint activation QUERN_DEFAULT(0);  // kActivation…; with tiles, + kSlotsPerRow * the slots that
+                                     // share a row of x: `used`, or 1 where x has a row per slot
   float epsilon QUERN_DEFAULT(0);    // of the norm
   float scale QUERN_DEFAULT(1);
   uint64_t row_scale QUERN_DEFAULT(0);  // optional: f32 [rows]
+  uint64_t up_bias QUERN_DEFAULT(0);    // optional: f32 [out_width], of `up`
+  uint64_t tiles QUERN_DEFAULT(0);      // optional: ExpertTile, for experts
 };
-QUERN_PUSH(MatmulPush, 112);
+QUERN_PUSH(MatmulPush, 128);
+
+// Rows that one expert multiplies: `count` slots from number `start`, or those that
+// indices[start …] name.
+struct ExpertTile {
+  uint expert;
+  uint start;
+  uint count;  // 0: there is nothing to do
+};
 
 // The cache of a layer, one range of keys and one of values. A block is, per key/value head,
 //   keys    [key_width / 4][64 positions][4]      so that neighbouring invocations take positions

@@ -73,8 +73,7 @@ TEST_P(ShaderFormats, gatherEqualsTheScalarDecode) {
                             .rows = batch.address(),
                             .out_rows = out.address(),
                             .codebooks = codebooks_.address(),
-                            .width = kWidth,
-                            .scale = 1},
+                            .width = kWidth},
                  {.x = (kWidth / 8 + 63) / 64, .y = kOuts});
   const Floats gathered = test::vulkan_values<float>(out, kOuts * kWidth);
   for (uint32_t i = 0; i < gathered.size(); ++i) {
@@ -106,22 +105,26 @@ void expect_products(const Floats& out, const Floats& weights, const Floats& x) 
   }
 }
 
-TEST_P(ShaderFormats, matvecEqualsTheDecodedProduct) {
+TEST_P(ShaderFormats, productsEqualThoseOfTheDecodedMatrix) {
   constexpr uint32_t kRows = 2;
   const Floats x = test::normal(kRows * kWidth, random_);
   const Buffer in = test::vulkan_buffer(x);
   const Buffer out = test::vulkan_buffer(Floats(kRows * kOuts));
-  test::dispatch(kernel_name("matvec", GetParam()), {64, 0, kRows},
-                 MatmulPush{.weight = weight_.address(),
-                            .x = in.address(),
-                            .out_rows = out.address(),
-                            .codebooks = codebooks_.address(),
-                            .in_width = kWidth,
-                            .out_width = kOuts,
-                            .rows = kRows,
-                            .scale = 1},
-                 {.x = 2, .y = 2});  // one workgroup more than needed
+  MatmulPush push = {.weight = weight_.address(),
+                     .x = in.address(),
+                     .out_rows = out.address(),
+                     .codebooks = codebooks_.address(),
+                     .in_width = kWidth,
+                     .out_width = kOuts,
+                     .rows = kRows};
+  // One workgroup more than needed.
+  test::dispatch(kernel_name("matvec", GetParam()), {64, 0, kRows}, push, {.x = 2, .y = 2});
   expect_products(test::vulkan_values<float>(out, kRows * kOuts), values_, x);
+
+  const Buffer tiled = test::vulkan_buffer(Floats(kRows * kOuts));
+  push.out_rows = tiled.address();
+  test::dispatch(kernel_name("matmul", GetParam()), {shaders::kMatmulWidth, 0}, push, {});
+  expect_products(test::vulkan_values<float>(tiled, kRows * kOuts), values_, x);
 }
 
 INSTANTIATE_TEST_SUITE_P(AllFormats, ShaderFormats, ::testing::ValuesIn(gguf::kFormats),
