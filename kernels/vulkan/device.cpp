@@ -153,6 +153,8 @@ Result<VkShaderModule> Device::make_module(std::span<const uint32_t> words) {
   return module;
 }
 
+bool Device::offers(std::string_view name) const { return shaders::find_module(name) != nullptr; }
+
 Result<const Kernel*> Device::kernel(std::string_view name, std::span<const uint32_t> constants) {
   KernelKey key{std::string(name), {constants.begin(), constants.end()}};
   if (const auto known = kernels_.find(key); known != kernels_.end()) return &known->second;

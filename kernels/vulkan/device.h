@@ -39,6 +39,8 @@ class Device {
   // Bytes of its own memory that are free for this process, as far as the driver tells.
   uint64_t free_bytes() const;
 
+  // Whether there is such a shader.
+  bool offers(std::string_view name) const;
   // The shader `name` (shaders/modules.h) with specialization constants 0, 1, …; compiled at its
   // first use, and kept. Errors: "no-kernel", those of check().
   Result<const Kernel*> kernel(std::string_view name, std::span<const uint32_t> constants);

@@ -7,6 +7,7 @@
 #include "kernels/vulkan/recorder.h"
 #include "kernels/vulkan/weights.h"
 #include "kernels/vulkan/workspace.h"
+#include "shaders/shared.h"
 
 namespace quern::kernels::vulkan {
 
@@ -41,6 +42,7 @@ class OpRecorder {
 
   struct Product;  // one matrix product with its prologue and epilogue
   Status multiply(const Product& product);
+  Status multiply_few(const shaders::MatmulPush& push, gguf::Format format, const Access& access);
   Status gated_unit(const Projection& op);
 
   static Status unsupported(std::string_view what);

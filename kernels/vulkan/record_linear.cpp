@@ -32,6 +32,17 @@ Groups spread(uint32_t count) {
   return count <= kSide ? Groups{.x = count} : Groups{.x = kSide, .y = divide_up(count, kSide)};
 }
 
+// The part of each range that belongs to rows first … first + count - 1 of `rows`.
+Access rows_of_access(Access access, uint32_t first, uint32_t count, uint32_t rows) {
+  for (std::vector<Range>* ranges : {&access.reads, &access.writes}) {
+    for (Range& range : *ranges) {
+      const uint64_t row_bytes = range.bytes / rows;
+      range = {range.address + first * row_bytes, count * row_bytes};
+    }
+  }
+  return access;
+}
+
 uint32_t activation_code(Activation activation) {
   return activation == Activation::kSilu ? shaders::kActivationSilu : shaders::kActivationNone;
 }
@@ -72,7 +83,7 @@ Status OpRecorder::operate(const SelectLogitRows& op) {
   return {};
 }
 
-// Addresses as in shaders::MatmulPush; 0: none.
+// What multiply() is asked for.
 struct OpRecorder::Product {
   WeightId weight;
   uint32_t rows;
@@ -80,6 +91,8 @@ struct OpRecorder::Product {
   Access access = {};
 };
 
+// Many rows go through the tiled shader; where it may not be used, eight at a time through the
+// other one.
 Status OpRecorder::multiply(const Product& product) {
   const WeightInfo& weight = b_.program.weights[product.weight];
   if (!is_readable(weight)) return unsupported("rows whose width 8 does not divide");
@@ -89,19 +102,37 @@ Status OpRecorder::multiply(const Product& product) {
   push.in_width = static_cast<uint32_t>(weight.in());
   push.out_width = static_cast<uint32_t>(weight.out());
   push.rows = product.rows;
-  if (product.rows <= shaders::kMatvecRows) {
-    const uint32_t constants[] = {kWidth, b_.device.caps().subgroup_size, product.rows};
-    QUERN_TRY(const Kernel* kernel,
-              b_.device.kernel(kernel_name("matvec", weight.format), constants));
-    recorder_.dispatch(*kernel, push, spread(divide_up(push.out_width, shaders::kMatvecOutputs)),
-                       product.access);
-    return {};
+  const std::string tiled = kernel_name("matmul", weight.format);
+  if (product.rows <= shaders::kMatvecRows || !b_.device.offers(tiled)) {
+    return multiply_few(push, weight.format, product.access);
   }
-  QUERN_TRY(const Kernel* kernel,
-            b_.device.kernel(kernel_name("matmul", weight.format), shaders::kMatmulWidth));
+  QUERN_TRY(const Kernel* kernel, b_.device.kernel(tiled, shaders::kMatmulWidth));
   const Groups groups = {divide_up(push.out_width, shaders::kMatmulTile),
-                         divide_up(product.rows, shaders::kMatmulTile)};
+                         divide_up(push.rows, shaders::kMatmulTile)};
   recorder_.dispatch(*kernel, push, groups, product.access);
+  return {};
+}
+
+Status OpRecorder::multiply_few(const shaders::MatmulPush& push, gguf::Format format,
+                                const Access& access) {
+  const uint64_t in_bytes = push.in_width * sizeof(float);
+  const uint64_t out_bytes = push.out_width * sizeof(float);
+  const auto shift = [](uint64_t& address, uint64_t bytes) {
+    if (address) address += bytes;
+  };
+  const Groups groups = spread(divide_up(push.out_width, shaders::kMatvecOutputs));
+  for (uint32_t first = 0; first < push.rows; first += shaders::kMatvecRows) {
+    const uint32_t count = std::min(push.rows - first, shaders::kMatvecRows);
+    const uint32_t constants[] = {kWidth, b_.device.caps().subgroup_size, count};
+    QUERN_TRY(const Kernel* kernel, b_.device.kernel(kernel_name("matvec", format), constants));
+    shaders::MatmulPush part = push;
+    part.rows = count;
+    part.x += first * in_bytes;
+    part.out_rows += first * out_bytes;
+    shift(part.gate, first * out_bytes);
+    shift(part.add, first * out_bytes);
+    recorder_.dispatch(*kernel, part, groups, rows_of_access(access, first, count, push.rows));
+  }
   return {};
 }
 

@@ -55,6 +55,12 @@ TEST(VulkanBackend, projectsWithEveryPrologueAndEpilogue) {
   }
 }
 
+TEST(VulkanBackend, projectsManyRows) {
+  SmallProgram small(kSeed);
+  const ValueId out = project(small, {.norm = true, .gate = true, .other = Format::Q6_K});
+  for (const uint32_t rows : {9, 16, 47, 80}) expect_equals_reference(small, out, rows);
+}
+
 // Rows are computed in classes; rows of a class that are not wanted must not matter.
 TEST(VulkanBackend, returnsOnlyTheRowsThatAreWanted) {
   SmallProgram small(kSeed);
