@@ -34,6 +34,8 @@ class OpRecorder {
  private:
   Status operate(const Embed& op);
   Status operate(const Projection& op);
+  Status operate(const CacheAppend& op);
+  Status operate(const Attention& op);
   Status operate(const SelectLogitRows& op);
   template <typename Other>
   Status operate(const Other&) {

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "kernels/vulkan/attention.h"
+
 namespace quern::kernels::vulkan {
 namespace {
 
@@ -31,6 +33,13 @@ Workspace::Workspace(const Program& program, const MaxBatch& max, uint64_t max_a
     if (id == logits_) readback_.add(bytes);
   }
   gate_ = arena_.add(gate_bytes(program, max));
+  uint64_t partials = 0, counters = 0;
+  for (const Heads& heads : program.layers) {
+    partials = std::max(partials, most_partial_bytes(heads, max));
+    counters = std::max(counters, most_counter_bytes(heads, max));
+  }
+  partials_ = arena_.add(partials);
+  counters_ = arena_.add(counters);
 }
 
 uint64_t Workspace::bytes(const Program& program, const MaxBatch& max) {
@@ -42,6 +51,9 @@ Result<Workspace> Workspace::make(Device& device, const Program& program, const 
   Workspace workspace(program, max, device.caps().max_allocation);
   QUERN_CHECK(workspace.arena_.allocate(device, Memory::kDevice));
   QUERN_CHECK(workspace.readback_.allocate(device, Memory::kReadback));
+  const std::vector<std::byte> zeros(workspace.counters().bytes);
+  QUERN_CHECK(workspace.arena_.buffer(workspace.counters_)
+                  .upload(workspace.arena_.offset(workspace.counters_), zeros));
   return workspace;
 }
 
