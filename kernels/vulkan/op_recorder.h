@@ -34,6 +34,8 @@ class OpRecorder {
  private:
   Status operate(const Embed& op);
   Status operate(const Projection& op);
+  Status operate(const AddNormed& op);
+  Status operate(const SoftCap& op);
   Status operate(const CacheAppend& op);
   Status operate(const Attention& op);
   Status operate(const SelectLogitRows& op);
@@ -45,7 +47,12 @@ class OpRecorder {
   struct Product;  // one matrix product with its prologue and epilogue
   Status multiply(const Product& product);
   Status multiply_few(const shaders::MatmulPush& push, gguf::Format format, const Access& access);
-  Status gated_unit(const Projection& op);
+  Product product_of(const Projection& op, const Range& in, const Linear& linear) const;
+  void add_epilogue(const Linear& linear, uint64_t width, Product& product) const;
+  Status gated_unit(const Projection& op, const Range& in);
+  // out = scale * norm(in) (+ add), `count` rows of `width` values.
+  Status normalize(const Norm& norm, uint32_t width, uint32_t count, const Range& in,
+                   const Range& out, const Range* add, float scale);
 
   static Status unsupported(std::string_view what);
 

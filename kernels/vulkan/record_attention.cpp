@@ -27,12 +27,37 @@ bool fits_shaders(const Heads& heads) {
          heads.value_width <= 4 * shaders::kAttentionWidth;
 }
 
+uint32_t norm_code(HeadNorm::Over over) {
+  switch (over) {
+    case HeadNorm::Over::kEachHead:
+      return shaders::kNormEachHead;
+    case HeadNorm::Over::kOwnHead:
+      return shaders::kNormOwnHead;
+    case HeadNorm::Over::kAllHeads:
+      return shaders::kNormAllHeads;
+  }
+  return shaders::kNormEachHead;
+}
+
+// Both norms share one epsilon, and are RMS norms.
+bool fit_shader(const HeadNorm& q, const HeadNorm& k) {
+  const bool both = q.norm.weight != kAbsent && k.norm.weight != kAbsent;
+  return q.norm.kind == Norm::Kind::kRms && k.norm.kind == Norm::Kind::kRms &&
+         (!both || q.norm.epsilon == k.norm.epsilon);
+}
+
+// Workgroups of a row for the heads of q, or of k.
+uint32_t parts_of(const HeadNorm& norm, uint32_t heads) {
+  return norm.over == HeadNorm::Over::kAllHeads ? 1 : heads;
+}
+
 }  // namespace
 
 Status OpRecorder::operate(const CacheAppend& op) {
   const Heads& heads = b_.program.layers[op.layer];
-  const Rope& rope = b_.program.ropes[op.rope];
   if (!fits_shaders(heads)) return unsupported("heads of this width");
+  if (!fit_shader(op.q_norm, op.k_norm)) return unsupported("these norms of heads");
+  const Rope* rope = op.rope == kAbsent ? nullptr : &b_.program.ropes[op.rope];
   const uint32_t constants[] = {kAppendWidth, b_.device.caps().subgroup_size,
                                 cache_code(b_.cache.type())};
   QUERN_TRY(const Kernel* kernel, b_.device.kernel("cache_append", constants));
@@ -40,24 +65,29 @@ Status OpRecorder::operate(const CacheAppend& op) {
   const Range k = rows(op.k, shape_.rows, uint64_t{heads.keys} * heads.key_width);
   const Range v = rows(op.v, shape_.rows, uint64_t{heads.keys} * heads.value_width);
   const Range keys = b_.cache.keys(op.layer).range, values = b_.cache.values(op.layer).range;
-  const shaders::CacheAppendPush push = {.q = q.address,
-                                         .k = k.address,
-                                         .v = v.address,
-                                         .q_norm = b_.weights.address_or_null(op.q_norm.weight),
-                                         .k_norm = b_.weights.address_or_null(op.k_norm.weight),
-                                         .turns = b_.rows.turns(op.rope),
-                                         .rows = b_.rows.rows(),
-                                         .tables = b_.rows.tables(),
-                                         .keys = keys.address,
-                                         .values = values.address,
-                                         .query_heads = heads.queries,
-                                         .key_heads = heads.keys,
-                                         .key_width = heads.key_width,
-                                         .value_width = heads.value_width,
-                                         .pairs = static_cast<uint32_t>(rope.frequencies.size()),
-                                         .halves = rope.pairs == Rope::Pairs::kHalves,
-                                         .epsilon = op.q_norm.epsilon};
-  const Groups groups = {heads.queries + 2 * heads.keys, shape_.rows};
+  const shaders::CacheAppendPush push = {
+      .q = q.address,
+      .k = k.address,
+      .v = v.address,
+      .q_norm = b_.weights.address_or_null(op.q_norm.norm.weight),
+      .k_norm = b_.weights.address_or_null(op.k_norm.norm.weight),
+      .turns = rope ? b_.rows.turns(op.rope) : 0,
+      .rows = b_.rows.rows(),
+      .tables = b_.rows.tables(),
+      .keys = keys.address,
+      .values = values.address,
+      .query_heads = heads.queries,
+      .key_heads = heads.keys,
+      .key_width = heads.key_width,
+      .value_width = heads.value_width,
+      .pairs = rope ? static_cast<uint32_t>(rope->frequencies.size()) : 0,
+      .halves = rope && rope->pairs == Rope::Pairs::kHalves,
+      .norm_over = norm_code(op.q_norm.over) + 4 * norm_code(op.k_norm.over),
+      .epsilon = (op.q_norm.norm.weight == kAbsent ? op.k_norm : op.q_norm).norm.epsilon,
+      .slope = op.temperature.slope,
+      .slope_length = op.temperature.length};
+  const uint32_t q_parts = parts_of(op.q_norm, heads.queries);
+  const Groups groups = {q_parts + parts_of(op.k_norm, heads.keys) + heads.keys, shape_.rows};
   recorder_.dispatch(*kernel, push, groups, {{q, k, v}, {q, keys, values}});
   return {};
 }
@@ -85,12 +115,15 @@ Status OpRecorder::operate(const Attention& op) {
                                        .values = values.address,
                                        .rows = b_.rows.rows(),
                                        .tables = b_.rows.tables(),
+                                       .sinks = b_.weights.address_or_null(op.sinks),
                                        .partials = partials.address,
                                        .counters = counters.address,
                                        .query_heads = heads.queries,
                                        .key_heads = heads.keys,
                                        .row_count = shape_.rows,
-                                       .scale = op.scale};
+                                       .window = op.window,
+                                       .scale = op.scale,
+                                       .softcap = op.softcap};
   recorder_.dispatch(*kernel, push, tiling.groups,
                      {{q, keys, values, partials, counters}, {out, partials, counters}});
   return {};

@@ -10,7 +10,9 @@
 namespace quern::kernels::vulkan {
 namespace {
 
-constexpr uint32_t kWidth = 64;  // invocations per workgroup, where a shader leaves it open
+// Invocations per workgroup, where a shader leaves it open.
+constexpr uint32_t kWidth = 64;
+constexpr uint32_t kNormWidth = 256;
 
 uint32_t divide_up(uint64_t value, uint32_t by) {
   return static_cast<uint32_t>((value + by - 1) / by);
@@ -44,7 +46,21 @@ Access rows_of_access(Access access, uint32_t first, uint32_t count, uint32_t ro
 }
 
 uint32_t activation_code(Activation activation) {
-  return activation == Activation::kSilu ? shaders::kActivationSilu : shaders::kActivationNone;
+  switch (activation) {
+    case Activation::kNone:
+      return shaders::kActivationNone;
+    case Activation::kSilu:
+      return shaders::kActivationSilu;
+    case Activation::kGelu:
+      return shaders::kActivationGelu;
+    case Activation::kReluSquared:
+      return shaders::kActivationReluSquared;
+    case Activation::kSigmoid:
+      return shaders::kActivationSigmoid;
+    case Activation::kClampedSwiglu:
+      return shaders::kActivationClampedSwiglu;
+  }
+  return shaders::kActivationNone;
 }
 
 }  // namespace
@@ -61,6 +77,7 @@ Status OpRecorder::record(const Op& op) {
 Status OpRecorder::operate(const Embed& op) {
   const WeightInfo& table = b_.program.weights[op.table];
   if (!is_readable(table)) return unsupported("rows whose width 8 does not divide");
+  if (op.positions != kAbsent) return unsupported("position embeddings");
   QUERN_TRY(const Kernel* kernel, b_.device.kernel(kernel_name("gather", table.format), kWidth));
   const auto width = static_cast<uint32_t>(table.in());
   const Range out = rows(op.out, shape_.rows, width);
@@ -68,7 +85,8 @@ Status OpRecorder::operate(const Embed& op) {
                                     .rows = b_.rows.rows(),
                                     .out_rows = out.address,
                                     .codebooks = b_.codebooks,
-                                    .width = width};
+                                    .width = width,
+                                    .scale = op.scale};
   recorder_.dispatch(*kernel, push, {divide_up(width / 8, kWidth), shape_.rows}, {{}, {out}});
   return {};
 }
@@ -81,6 +99,43 @@ Status OpRecorder::operate(const SelectLogitRows& op) {
   const shaders::SelectRowsPush push = {in.address, b_.rows.logit_rows(), out.address, width, 0};
   recorder_.dispatch(*kernel, push, {divide_up(width, kWidth), shape_.logit_rows}, {{in}, {out}});
   return {};
+}
+
+Status OpRecorder::operate(const SoftCap& op) {
+  const uint32_t count = rows_of(op.x) * b_.program.values[op.x].width;
+  if (count == 0) return {};
+  QUERN_TRY(const Kernel* kernel, b_.device.kernel("soft_cap", kWidth));
+  const Range x = rows(op.x, rows_of(op.x), b_.program.values[op.x].width);
+  const shaders::SoftCapPush push = {x.address, count, op.cap};
+  recorder_.dispatch(*kernel, push, spread(divide_up(count, kWidth)), {{x}, {x}});
+  return {};
+}
+
+Status OpRecorder::normalize(const Norm& norm, uint32_t width, uint32_t count, const Range& in,
+                             const Range& out, const Range* add, float scale) {
+  QUERN_TRY(const Kernel* kernel, b_.device.kernel("norm", kNormWidth));
+  const shaders::NormPush push = {.in_rows = in.address,
+                                  .weight = b_.weights.address(norm.weight),
+                                  .bias = b_.weights.address_or_null(norm.bias),
+                                  .add = add ? add->address : 0,
+                                  .out_rows = out.address,
+                                  .width = width,
+                                  .layer = norm.kind == Norm::Kind::kLayer,
+                                  .epsilon = norm.epsilon,
+                                  .scale = scale};
+  Access access = {{in}, {out}};
+  if (add) access.reads.push_back(*add);
+  recorder_.dispatch(*kernel, push, {.x = count}, std::move(access));
+  return {};
+}
+
+Status OpRecorder::operate(const AddNormed& op) {
+  const uint32_t count = rows_of(op.in);
+  if (count == 0) return {};
+  const auto width = static_cast<uint32_t>(b_.program.weights[op.norm.weight].in());
+  const Range add = rows(op.add, count, width);
+  return normalize(op.norm, width, count, rows(op.in, count, width), rows(op.out, count, width),
+                   &add, op.scale);
 }
 
 // What multiply() is asked for.
@@ -131,29 +186,60 @@ Status OpRecorder::multiply_few(const shaders::MatmulPush& push, gguf::Format fo
     part.out_rows += first * out_bytes;
     shift(part.gate, first * out_bytes);
     shift(part.add, first * out_bytes);
+    shift(part.row_scale, first * sizeof(float));
     recorder_.dispatch(*kernel, part, groups, rows_of_access(access, first, count, push.rows));
   }
   return {};
 }
 
-Status OpRecorder::operate(const Projection& op) {
-  if (rows_of(op.in) == 0) return {};
-  if (op.activation != Activation::kNone) return gated_unit(op);
-  for (const Linear& linear : op.outputs) {
-    const WeightInfo& weight = b_.program.weights[linear.weight];
-    const uint32_t count = rows_of(op.in);
-    const Range in = rows(op.in, count, weight.in()), out = rows(linear.out, count, weight.out());
-    Product product = {.weight = linear.weight, .rows = count};
-    product.push.x = in.address;
-    product.push.norm = b_.weights.address_or_null(op.norm.weight);
+// The product of one of a projection's matrices with its input, before what differs.
+OpRecorder::Product OpRecorder::product_of(const Projection& op, const Range& in,
+                                           const Linear& linear) const {
+  const uint32_t count = rows_of(op.in);
+  const Range out = rows(linear.out, count, b_.program.weights[linear.weight].out());
+  Product product = {.weight = linear.weight, .rows = count};
+  product.push.x = in.address;
+  if (op.norm.weight != kAbsent && op.norm.kind == Norm::Kind::kRms) {
+    product.push.norm = b_.weights.address(op.norm.weight);
     product.push.epsilon = op.norm.epsilon;
-    product.push.bias = b_.weights.address_or_null(linear.bias);
-    product.push.add = b_.workspace.address_or_null(linear.add);
-    product.push.out_rows = out.address;
-    product.access = {{in}, {out}};
-    if (linear.add != kAbsent) {
-      product.access.reads.push_back(rows(linear.add, count, weight.out()));
-    }
+  }
+  product.push.bias = b_.weights.address_or_null(linear.bias);
+  product.push.out_rows = out.address;
+  product.access = {{in}, {out}};
+  return product;
+}
+
+// Residual and factors of a matrix whose output has `width` values.
+void OpRecorder::add_epilogue(const Linear& linear, uint64_t width, Product& product) const {
+  product.push.scale = linear.scale;
+  if (linear.add != kAbsent) {
+    const Range add = rows(linear.add, product.rows, width);
+    product.push.add = add.address;
+    product.access.reads.push_back(add);
+  }
+  if (linear.gate != kAbsent) {
+    const Range gate = rows(linear.gate, product.rows, 1);
+    product.push.row_scale = gate.address;
+    product.access.reads.push_back(gate);
+  }
+}
+
+// An RMS norm is part of the product; a layer norm comes before it.
+Status OpRecorder::operate(const Projection& op) {
+  const uint32_t count = rows_of(op.in);
+  if (count == 0) return {};
+  const uint64_t width = b_.program.weights[op.outputs[0].weight].in();
+  Range in = rows(op.in, count, width);
+  if (op.norm.weight != kAbsent && op.norm.kind == Norm::Kind::kLayer) {
+    const Range normed = {b_.workspace.normed().address, in.bytes};
+    QUERN_CHECK(normalize(op.norm, static_cast<uint32_t>(width), count, in, normed, nullptr, 1));
+    in = normed;
+  }
+  if (op.activation != Activation::kNone && op.outputs.size() == 2) return gated_unit(op, in);
+  for (const Linear& linear : op.outputs) {
+    Product product = product_of(op, in, linear);
+    product.push.activation = activation_code(op.activation);
+    add_epilogue(linear, b_.program.weights[linear.weight].out(), product);
     QUERN_CHECK(multiply(product));
   }
   return {};
@@ -161,22 +247,15 @@ Status OpRecorder::operate(const Projection& op) {
 
 // out = activation(gate) * up: both matrices in one dispatch where they have one format, else the
 // gate first.
-Status OpRecorder::gated_unit(const Projection& op) {
+Status OpRecorder::gated_unit(const Projection& op, const Range& in) {
   const Linear &gate = op.outputs[0], &up = op.outputs[1];
   const WeightInfo& weight = b_.program.weights[gate.weight];
-  const uint32_t count = rows_of(op.in);
-  const Range in = rows(op.in, count, weight.in()), out = rows(gate.out, count, weight.out());
-  const Range kept = {b_.workspace.gate().address, out.bytes};
-  Product product = {.weight = gate.weight, .rows = count};
-  product.push.x = in.address;
-  product.push.norm = b_.weights.address_or_null(op.norm.weight);
-  product.push.epsilon = op.norm.epsilon;
-  product.push.bias = b_.weights.address_or_null(gate.bias);
-  product.push.out_rows = out.address;
-  product.access = {{in}, {out}};
+  Product product = product_of(op, in, gate);
   if (weight.format == b_.program.weights[up.weight].format && up.bias == kAbsent) {
     product.push.up = b_.weights.address(up.weight);
   } else {
+    const Range out = product.access.writes[0];
+    const Range kept = {b_.workspace.gate().address, out.bytes};
     product.push.out_rows = kept.address;
     product.access = {{in}, {kept}};
     QUERN_CHECK(multiply(product));
@@ -187,8 +266,7 @@ Status OpRecorder::gated_unit(const Projection& op) {
     product.access = {{in, kept}, {out}};
   }
   product.push.activation = activation_code(op.activation);
-  product.push.add = b_.workspace.address_or_null(gate.add);
-  if (gate.add != kAbsent) product.access.reads.push_back(rows(gate.add, count, weight.out()));
+  add_epilogue(gate, weight.out(), product);
   return multiply(product);
 }
 

@@ -23,6 +23,17 @@ uint64_t gate_bytes(const Program& program, const MaxBatch& max) {
   return widest * max.rows * sizeof(float);
 }
 
+// The widest input of a projection with a layer norm, in bytes.
+uint64_t normed_bytes(const Program& program, const MaxBatch& max) {
+  uint64_t widest = 0;
+  for (const Op& op : program.ops) {
+    const auto* projection = std::get_if<Projection>(&op);
+    if (!projection || projection->norm.kind != Norm::Kind::kLayer) continue;
+    widest = std::max(widest, program.weights[projection->outputs[0].weight].in());
+  }
+  return widest * std::max(max.rows, max.logit_rows) * sizeof(float);
+}
+
 }  // namespace
 
 Workspace::Workspace(const Program& program, const MaxBatch& max, uint64_t max_allocation)
@@ -33,6 +44,7 @@ Workspace::Workspace(const Program& program, const MaxBatch& max, uint64_t max_a
     if (id == logits_) readback_.add(bytes);
   }
   gate_ = arena_.add(gate_bytes(program, max));
+  normed_ = arena_.add(normed_bytes(program, max));
   uint64_t partials = 0, counters = 0;
   for (const Heads& heads : program.layers) {
     partials = std::max(partials, most_partial_bytes(heads, max));

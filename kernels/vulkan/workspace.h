@@ -21,6 +21,8 @@ class Workspace {
 
   // f32 [rows][widest unit]: the gate of a unit whose matrices are multiplied one after the other.
   Range gate() const { return arena_.range(gate_); }
+  // f32 [rows][widest input]: the input of a projection after a layer norm.
+  Range normed() const { return arena_.range(normed_); }
   // Of split attention (attention.h); the counters are 0 between dispatches.
   Range partials() const { return arena_.range(partials_); }
   Range counters() const { return arena_.range(counters_); }
@@ -31,7 +33,7 @@ class Workspace {
   Workspace(const Program& program, const MaxBatch& max, uint64_t max_allocation);
 
   ValueId logits_;
-  size_t gate_, partials_, counters_;
+  size_t gate_, normed_, partials_, counters_;
   Arena arena_;     // ranges by ValueId, then the others
   Arena readback_;  // the logits
 };

@@ -61,6 +61,49 @@ TEST(VulkanBackend, projectsManyRows) {
   for (const uint32_t rows : {9, 16, 47, 80}) expect_equals_reference(small, out, rows);
 }
 
+// A value of width 1, from one of width 8.
+ValueId row_factors(SmallProgram& small, ValueId in) {
+  const ValueId out = small.program.add_value(1);
+  small.program.ops.push_back(Projection{
+      .in = in, .norm = {}, .outputs = {{.weight = small.matrix(Format::F32, 8, 1), .out = out}}});
+  return out;
+}
+
+TEST(VulkanBackend, activatesScalesAndGatesWhatItProjects) {
+  for (const Activation activation : {Activation::kNone, Activation::kSilu, Activation::kGelu,
+                                      Activation::kReluSquared, Activation::kSigmoid}) {
+    SmallProgram small(kSeed + static_cast<uint32_t>(activation));
+    const ValueId in = small.embed(512), gate = small.embed(8), out = small.program.add_value(72);
+    Linear linear{.weight = small.matrix(Format::Q5_K, 512, 72), .out = out};
+    // With an activation, scale and gate are neutral.
+    if (activation == Activation::kNone)
+      linear.scale = 0.3f, linear.gate = row_factors(small, gate);
+    small.program.ops.push_back(
+        Projection{.in = in, .norm = {}, .outputs = {linear}, .activation = activation});
+    for (const uint32_t rows : {3, 11}) expect_equals_reference(small, out, rows);
+  }
+}
+
+TEST(VulkanBackend, normalizesLayersBeforeAndAfterProducts) {
+  SmallProgram small(kSeed);
+  const ValueId in = small.embed(512), out = small.program.add_value(72);
+  const ValueId sum = small.program.add_value(72);
+  const Norm layer = {.weight = small.vector(512, 1, 0.2f),
+                      .epsilon = 1e-5f,
+                      .bias = small.vector(512, 0, 1),
+                      .kind = Norm::Kind::kLayer};
+  const Norm rms = {.weight = small.vector(72, 1, 0.2f), .epsilon = 1e-5f};
+  small.program.ops.push_back(
+      Projection{.in = in,
+                 .norm = layer,
+                 .outputs = {{.weight = small.matrix(Format::Q8_0, 512, 72), .out = out}}});
+  const ValueId residual = small.embed(72);
+  small.program.ops.push_back(
+      AddNormed{.in = out, .norm = rms, .out = sum, .add = residual, .scale = 0.7f});
+  small.program.ops.push_back(SoftCap{sum, 2});
+  for (const uint32_t rows : {1, 9}) expect_equals_reference(small, sum, rows);
+}
+
 // Rows are computed in classes; rows of a class that are not wanted must not matter.
 TEST(VulkanBackend, returnsOnlyTheRowsThatAreWanted) {
   SmallProgram small(kSeed);
@@ -75,6 +118,94 @@ TEST(VulkanBackend, returnsOnlyTheRowsThatAreWanted) {
   const std::vector<float> found = run(test::vulkan_backend());
   EXPECT_EQ(found.size(), 3u * 72);
   test::expect_close(found, run(*reference), 1e-5);
+}
+
+// Queries, keys and values of two sequences that take turns, over several blocks, with what
+// families add to attention.
+struct AttentionFeatures {
+  HeadNorm::Over over = HeadNorm::Over::kEachHead;
+  bool norms = false, rope = true, halves = false, sinks = false;
+  float softcap = 0;
+  uint32_t window = 0;
+  QueryTemperature temperature = {};
+};
+
+ValueId attention_layer(SmallProgram& small, const Heads& heads, const AttentionFeatures& with) {
+  const auto norm = [&](uint32_t count) -> HeadNorm {
+    if (!with.norms) return {};
+    const uint32_t width = with.over == HeadNorm::Over::kEachHead ? 1 : count;
+    return {{.weight = small.vector(width * heads.key_width, 1, 0.2f), .epsilon = 1e-5f},
+            with.over};
+  };
+  const ValueId q = small.embed(heads.queries * heads.key_width);
+  const ValueId k = small.embed(heads.keys * heads.key_width);
+  const ValueId v = small.embed(heads.keys * heads.value_width);
+  const ValueId out = small.program.add_value(heads.queries * heads.value_width);
+  Rope rope{.frequencies = {1, 0.3, 0.1, 0.03}, .magnitude = 1.1f};
+  if (with.halves) rope.pairs = Rope::Pairs::kHalves;
+  small.program.ropes = {rope};
+  small.program.layers = {heads};
+  small.program.ops.push_back(CacheAppend{.q = q,
+                                          .k = k,
+                                          .v = v,
+                                          .q_norm = norm(heads.queries),
+                                          .k_norm = norm(heads.keys),
+                                          .rope = with.rope ? 0 : kAbsent,
+                                          .layer = 0,
+                                          .temperature = with.temperature});
+  small.program.ops.push_back(
+      Attention{.q = q,
+                .out = out,
+                .layer = 0,
+                .scale = 1 / std::sqrt(static_cast<float>(heads.key_width)),
+                .softcap = with.softcap,
+                .window = with.window,
+                .sinks = with.sinks ? small.vector(heads.queries, 0, 1) : kAbsent});
+  return out;
+}
+
+// `rows` rows of each of two sequences that have `past` positions already.
+std::vector<float> attend(Backend& backend, const SmallProgram& small, ValueId out, uint32_t past,
+                          uint32_t rows) {
+  const std::vector<std::vector<uint32_t>> tables = {{3, 1, 8, 10, 4, 12, 14, 16, 18, 20, 22, 24},
+                                                     {0, 2, 7, 9, 5, 11, 13, 15, 17, 19, 21, 23}};
+  const auto cache = test::make_cache(backend, small, 25);
+  const auto both = [&](uint32_t first, uint32_t end) {
+    test::TestBatch batch{{}, tables};
+    for (uint32_t s = 0; s < 2; ++s) {
+      for (uint32_t p = first; p < end; ++p) {
+        batch.rows.push_back({s, p, static_cast<int32_t>((p * 31 + s * 17) % 97)});
+      }
+    }
+    return batch;
+  };
+  if (past) test::run(backend, small, out, *cache, both(0, past));
+  return test::run(backend, small, out, *cache, both(past, past + rows));
+}
+
+TEST(VulkanBackend, attendsLikeTheReference) {
+  using Over = HeadNorm::Over;
+  const AttentionFeatures kinds[] = {
+      {},
+      {.rope = false},
+      {.over = Over::kEachHead, .norms = true, .halves = true},
+      {.over = Over::kOwnHead, .norms = true},
+      {.over = Over::kAllHeads, .norms = true},
+      {.sinks = true, .softcap = 2},
+      {.window = 70},
+      {.temperature = {.slope = 0.1f, .length = 50}},
+  };
+  const auto reference = make_reference_backend();
+  for (const AttentionFeatures& features : kinds) {
+    SCOPED_TRACE(&features - kinds);
+    SmallProgram small(kSeed);
+    const ValueId out = attention_layer(small, {6, 2, 32, 16}, features);
+    // One row of each, without splits and with; and a prompt that ends in padding.
+    for (const auto& [past, rows] : {std::pair{90u, 1u}, {600u, 2u}, {70u, 13u}}) {
+      test::expect_close(attend(test::vulkan_backend(), small, out, past, rows),
+                         attend(*reference, small, out, past, rows), 2e-5);
+    }
+  }
 }
 
 }  // namespace
