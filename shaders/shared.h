@@ -236,6 +236,77 @@ struct AttentionPush {
 };
 QUERN_PUSH(AttentionPush, 96);
 
+// Experts of a step run as: a product gives the router's logits; route; with many rows,
+// expert_lists; a gated product and the down product by tiles; sum_experts.
+//
+// route: chooses experts. p = softmax or sigmoid of the logits; the `used` experts with the largest
+// p + selection_bias win (ties: lower index; NaN ranks last), out of the groups_used best of
+// `groups` groups, where a group is as good as the sum of its two best. share = scale * p / (sum of
+// the chosen p, if normalized). At most kMaxExperts experts. Grid: x is the row.
+QUERN_CONSTANT kMaxExperts = 1024;
+struct RoutePush {
+  uint64_t logits;                           // f32 [rows][experts]
+  uint64_t selection_bias QUERN_DEFAULT(0);  // optional: f32 [experts]
+  uint64_t tiles;                            // ExpertTile [rows][used]: one slot each, best first
+  uint64_t shares;                           // f32 [rows][used]
+  uint experts;
+  uint used;
+  uint groups QUERN_DEFAULT(1);
+  uint groups_used QUERN_DEFAULT(1);
+  uint sigmoid QUERN_DEFAULT(0);  // 1: p = sigmoid(logit), 0: softmax
+  uint normalized QUERN_DEFAULT(1);
+  float scale QUERN_DEFAULT(1);
+  uint pad QUERN_DEFAULT(0);
+};
+QUERN_PUSH(RoutePush, 64);
+
+// expert_lists: sorts the slots of a step by expert, for matmul. Grid: one workgroup.
+struct ExpertListsPush {
+  uint64_t choices;  // ExpertTile [slots], as route writes them
+  uint64_t indices;  // uint32 [slots]: slots of the first expert, of the second, …
+  uint64_t tiles;  // ExpertTile [tiles], each of at most kMatmulTile slots; the last ones are empty
+  uint slots;
+  uint experts;
+  uint tile_count;  // at least slots / kMatmulTile + min(slots, experts)
+  uint pad QUERN_DEFAULT(0);
+};
+QUERN_PUSH(ExpertListsPush, 40);
+
+// sum_experts: out[row] = add[row] + Σ over ranks of share * product, in the order of the ranks.
+// Grid: x covers the width, y is the row.
+struct SumExpertsPush {
+  uint64_t products;              // f32 [rows][used][width]
+  uint64_t shares;                // f32 [rows][used]
+  uint64_t add QUERN_DEFAULT(0);  // optional: f32 [rows][width]; may be out_rows
+  uint64_t out_rows;              // f32 [rows][width]
+  uint width;
+  uint used;
+};
+QUERN_PUSH(SumExpertsPush, 40);
+
+// greedy: the index of the largest logit (ties: lower index; NaN counts as the lowest).
+// Grid: x is the row.
+struct GreedyPush {
+  uint64_t logits;  // f32 [rows][vocabulary]
+  uint64_t tokens;  // uint32, row i at i * stride: 3 where it is BatchRow::token of the next step
+  uint vocabulary;
+  uint stride QUERN_DEFAULT(1);
+};
+QUERN_PUSH(GreedyPush, 24);
+
+// top_k: the k largest logits and their indices, best first (ties and NaN as in greedy).
+// k <= kMaxTopK, k <= vocabulary; workgroups of kTopKWidth invocations. Grid: x is the row.
+QUERN_CONSTANT kMaxTopK = 256;
+QUERN_CONSTANT kTopKWidth = 256;
+struct TopKPush {
+  uint64_t logits;  // f32 [rows][vocabulary]
+  uint64_t tokens;  // uint32 [rows][k]
+  uint64_t values;  // f32 [rows][k]
+  uint vocabulary;
+  uint k;
+};
+QUERN_PUSH(TopKPush, 32);
+
 #ifdef __cplusplus
 #undef QUERN_CONSTANT
 #undef QUERN_DEFAULT
