@@ -10,9 +10,9 @@ namespace quern::kernels::vulkan {
 size_t Arena::add(uint64_t bytes) {
   const uint64_t taken = (bytes + kTail + kAlignment - 1) / kAlignment * kAlignment;
   if (sizes_.empty() || sizes_.back() + taken > max_allocation_) sizes_.push_back(0);
-  places_.push_back({sizes_.size() - 1, sizes_.back(), bytes});
+  parts_.push_back({sizes_.size() - 1, sizes_.back(), bytes});
   sizes_.back() += taken;
-  return places_.size() - 1;
+  return parts_.size() - 1;
 }
 
 uint64_t Arena::bytes() const { return std::accumulate(sizes_.begin(), sizes_.end(), uint64_t{0}); }
@@ -31,8 +31,8 @@ Status Arena::allocate(Device& device, Memory memory) {
 }
 
 Range Arena::range(size_t index) const {
-  const Place& place = places_[index];
-  return {buffers_[place.buffer].address() + place.offset, place.bytes};
+  const Part& part = parts_[index];
+  return {buffers_[part.buffer].address() + part.offset, part.bytes};
 }
 
 }  // namespace quern::kernels::vulkan

@@ -30,18 +30,19 @@ class Arena {
   Range range(size_t index) const;
   uint64_t address(size_t index) const { return range(index).address; }
   // The buffer that a range lies in, and where in it.
-  Buffer& buffer(size_t index) { return buffers_[places_[index].buffer]; }
-  const Buffer& buffer(size_t index) const { return buffers_[places_[index].buffer]; }
-  uint64_t offset(size_t index) const { return places_[index].offset; }
+  Buffer& buffer(size_t index) { return buffers_[parts_[index].buffer]; }
+  const Buffer& buffer(size_t index) const { return buffers_[parts_[index].buffer]; }
+  uint64_t offset(size_t index) const { return parts_[index].offset; }
+  Place place(size_t index) const { return {buffer(index), offset(index)}; }
 
  private:
-  struct Place {
+  struct Part {
     size_t buffer;
     uint64_t offset, bytes;
   };
 
   uint64_t max_allocation_;
-  std::vector<Place> places_;
+  std::vector<Part> parts_;
   std::vector<uint64_t> sizes_;  // of the buffers
   std::vector<Buffer> buffers_;
 };

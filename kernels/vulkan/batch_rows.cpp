@@ -25,7 +25,8 @@ uint32_t round_rows(uint32_t rows, uint32_t most) {
 Shape shape_of(const Batch& batch, const MaxBatch& max) {
   const uint32_t length = std::ranges::max(batch.positions) + 1;
   const auto logits = static_cast<uint32_t>(batch.logit_rows.size());
-  return {.rows = round_rows(static_cast<uint32_t>(batch.tokens.size()), max.rows),
+  return {.part = static_cast<uint32_t>(batch.part),
+          .rows = round_rows(static_cast<uint32_t>(batch.tokens.size()), max.rows),
           .logit_rows = logits ? round_rows(logits, max.logit_rows) : 0,
           .positions = std::bit_ceil(std::max(length, kBlockPositions))};
 }

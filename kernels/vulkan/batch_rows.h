@@ -12,6 +12,7 @@ namespace quern::kernels::vulkan {
 // Steps of one shape share recorded commands: figures are rounded up, and rows that are too many
 // are padding.
 struct Shape {
+  uint32_t part;  // of the program
   uint32_t rows;
   uint32_t logit_rows;  // 0: none are wanted
   uint32_t positions;   // of the longest sequence: a power of two, at least kBlockPositions

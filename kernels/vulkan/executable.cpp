@@ -1,5 +1,6 @@
 #include "kernels/vulkan/executable.h"
 
+#include <algorithm>
 #include <cassert>
 
 #include "kernels/vulkan/codebooks.h"
@@ -57,7 +58,9 @@ Result<std::unique_ptr<VulkanExecutable>> VulkanExecutable::make(
       new VulkanExecutable(device, program, cache, max, std::move(uploads), std::move(rows),
                            std::move(workspace), std::move(codebooks)));
   // Kernels are compiled, and what the shaders lack is said, now rather than in the first step.
-  QUERN_CHECK(executable->commands({1, 1, kBlockPositions}));
+  for (uint32_t part = 0; part < program.parts.size(); ++part) {
+    QUERN_CHECK(executable->commands({part, 1, 1, kBlockPositions}));
+  }
   return executable;
 }
 
@@ -67,7 +70,7 @@ VulkanExecutable::~VulkanExecutable() {
 }
 
 void VulkanExecutable::free(const Commands& commands) {
-  for (VkCommandBuffer part : commands.parts) device_.free_commands(part);
+  for (VkCommandBuffer slice : commands.slices) device_.free_commands(slice);
 }
 
 Result<const VulkanExecutable::Commands*> VulkanExecutable::commands(const Shape& shape) {
@@ -85,26 +88,46 @@ Result<const VulkanExecutable::Commands*> VulkanExecutable::commands(const Shape
   return &commands_.emplace(shape, std::move(commands)).first->second;
 }
 
+uint64_t VulkanExecutable::value_bytes(ValueId id, const Shape& shape) const {
+  const ValueInfo& value = program_.values[id];
+  const uint64_t rows = value.rows == ValueInfo::Rows::kBatch ? shape.rows : shape.logit_rows;
+  return rows * value.width * sizeof(float);
+}
+
 Status VulkanExecutable::record(const Shape& shape, Commands& commands) {
-  QUERN_TRY(VkCommandBuffer part, device_.begin_commands());
-  commands.parts.push_back(part);
-  Recorder recorder(device_, part);
+  QUERN_TRY(VkCommandBuffer first, device_.begin_commands());
+  commands.slices.push_back(first);
+  Recorder recorder(device_, first);
+  const Part& part = program_.parts[shape.part];
+  if (part.input != kAbsent) {
+    recorder.copy(workspace_.input_place(), workspace_.place(part.input),
+                  value_bytes(part.input, shape));
+  }
+  QUERN_CHECK(record_ops(part, shape, recorder, commands));
+  if (const uint64_t bytes = value_bytes(part.output, shape)) {
+    recorder.copy(workspace_.place(part.output), workspace_.output_place(), bytes);
+  }
+  commands.steps = recorder.steps();
+  return device_.end_commands(commands.slices.back());
+}
+
+Status VulkanExecutable::record_ops(const Part& part, const Shape& shape, Recorder& recorder,
+                                    Commands& commands) {
   OpRecorder ops(binding_, shape, recorder);
   uint64_t work = 0;
-  for (const Op& op : program_.ops) {
-    const uint64_t more = work_of(program_, op, shape.rows);
+  for (size_t i = part.begin; i < part.end; ++i) {
+    const uint64_t more = work_of(program_, program_.ops[i], shape.rows);
     if (work > 0 && work + more > slice_work(device_.caps())) {
-      QUERN_CHECK(device_.end_commands(commands.parts.back()));
-      QUERN_TRY(part, device_.begin_commands());
-      commands.parts.push_back(part);
-      recorder.continue_in(part);
+      QUERN_CHECK(device_.end_commands(commands.slices.back()));
+      QUERN_TRY(VkCommandBuffer next, device_.begin_commands());
+      commands.slices.push_back(next);
+      recorder.continue_in(next);
       work = 0;
     }
     work += more;
-    QUERN_CHECK(ops.record(op));
+    QUERN_CHECK(ops.record(program_.ops[i]));
   }
-  commands.steps = recorder.steps();
-  return device_.end_commands(commands.parts.back());
+  return {};
 }
 
 Result<std::span<const float>> VulkanExecutable::run(const Batch& batch,
@@ -113,13 +136,16 @@ Result<std::span<const float>> VulkanExecutable::run(const Batch& batch,
   const Shape shape = shape_of(batch, max_);
   QUERN_TRY(const Commands* recorded, commands(shape));
   rows_.write(batch, shape);
-  for (VkCommandBuffer part : recorded->parts) {
+  std::ranges::copy(batch.input, workspace_.input().begin());
+  for (VkCommandBuffer slice : recorded->slices) {
     if (cancel) return fail(ErrorKind::kCancelled, "cancelled", "stopped");
-    QUERN_CHECK(device_.submit(part));
+    QUERN_CHECK(device_.submit(slice));
     QUERN_CHECK(device_.wait());
   }
-  const uint64_t width = program_.values[program_.parts.back().output].width;
-  return workspace_.logits().first(batch.logit_rows.size() * width);
+  const ValueInfo& output = program_.values[program_.parts[batch.part].output];
+  const bool all = output.rows == ValueInfo::Rows::kBatch;
+  const uint64_t rows = all ? batch.tokens.size() : batch.logit_rows.size();
+  return workspace_.output().first(rows * output.width);
 }
 
 }  // namespace quern::kernels::vulkan

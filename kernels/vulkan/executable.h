@@ -18,7 +18,7 @@ class VulkanExecutable final : public Executable {
 
   // What run() submits for a step of this shape; recorded if it was not yet.
   struct Commands {
-    std::vector<VkCommandBuffer> parts;  // submitted one after the other
+    std::vector<VkCommandBuffer> slices;  // submitted one after the other
     std::vector<Step> steps;
   };
   Result<const Commands*> commands(const Shape& shape);
@@ -28,6 +28,9 @@ class VulkanExecutable final : public Executable {
                    const MaxBatch& max, Weights weights, BatchRows rows, Workspace workspace,
                    Buffer codebooks);
   Status record(const Shape& shape, Commands& commands);
+  Status record_ops(const Part& part, const Shape& shape, Recorder& recorder, Commands& commands);
+  // Bytes of the rows of a value in a step of this shape.
+  uint64_t value_bytes(ValueId id, const Shape& shape) const;
   void free(const Commands& commands);
 
   Device& device_;
@@ -36,7 +39,7 @@ class VulkanExecutable final : public Executable {
   const MaxBatch max_;
   const Weights weights_;
   BatchRows rows_;
-  const Workspace workspace_;
+  Workspace workspace_;
   const Buffer codebooks_;
   const Binding binding_;
   std::map<Shape, Commands> commands_;

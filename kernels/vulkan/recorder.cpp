@@ -23,14 +23,24 @@ void Recorder::make_room(const Access& access) {
   if (std::ranges::none_of(stage, [&](const Step& s) { return conflict(s.access, access); })) {
     return;
   }
-  const VkMemoryBarrier barrier = {VK_STRUCTURE_TYPE_MEMORY_BARRIER, nullptr,
-                                   VK_ACCESS_SHADER_WRITE_BIT,
-                                   VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT};
-  device_.api().vkCmdPipelineBarrier(commands_, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT,
-                                     VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, 0, 1, &barrier, 0,
-                                     nullptr, 0, nullptr);
+  constexpr VkPipelineStageFlags kStages =
+      VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT;
+  constexpr VkAccessFlags kWrites = VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT;
+  constexpr VkAccessFlags kReads = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_TRANSFER_READ_BIT;
+  const VkMemoryBarrier barrier = {VK_STRUCTURE_TYPE_MEMORY_BARRIER, nullptr, kWrites,
+                                   kReads | kWrites};
+  device_.api().vkCmdPipelineBarrier(commands_, kStages, kStages, 0, 1, &barrier, 0, nullptr, 0,
+                                     nullptr);
   steps_.push_back({.barrier = true, .kernel = {}, .access = {}});
   stage_ = steps_.size();
+}
+
+void Recorder::copy(const Place& from, const Place& to, uint64_t bytes) {
+  Access access = {{from.range(bytes)}, {to.range(bytes)}};
+  make_room(access);
+  const VkBufferCopy region = {from.offset, to.offset, bytes};
+  device_.api().vkCmdCopyBuffer(commands_, from.buffer.handle(), to.buffer.handle(), 1, &region);
+  steps_.push_back({false, "copy", std::move(access)});
 }
 
 void Recorder::continue_in(VkCommandBuffer commands) {

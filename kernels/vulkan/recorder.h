@@ -24,12 +24,21 @@ struct Range {
   }
 };
 
+// Where something starts in a buffer.
+struct Place {
+  const Buffer& buffer;
+  uint64_t offset;
+
+  Range range(uint64_t bytes) const { return {buffer.address() + offset, bytes}; }
+};
+
 // What a dispatch touches.
 struct Access {
   std::vector<Range> reads, writes;
 };
 
-// One entry of the record: a dispatch, or a barrier between those before and those behind it.
+// One entry of the record: a dispatch or copy, or a barrier between those before and those behind
+// it.
 struct Step {
   bool barrier = false;
   std::string kernel;
@@ -46,6 +55,9 @@ class Recorder {
     device_.dispatch(commands_, kernel, std::as_bytes(std::span(&push, 1)), groups);
     steps_.push_back({false, kernel.name, std::move(access)});
   }
+
+  // Copies bytes, which lie in buffers at these places, under the same rules.
+  void copy(const Place& from, const Place& to, uint64_t bytes);
 
   // Goes on in another command buffer, which is submitted after this one: the order of submissions
   // is a barrier of its own.

@@ -37,12 +37,16 @@ uint64_t normed_bytes(const Program& program, const MaxBatch& max) {
 }  // namespace
 
 Workspace::Workspace(const Program& program, const MaxBatch& max, uint64_t max_allocation)
-    : logits_(program.parts.back().output), arena_(max_allocation), readback_(max_allocation) {
-  for (ValueId id = 0; id < program.values.size(); ++id) {
-    const uint64_t bytes = value_bytes(program.values[id], max);
-    arena_.add(id == logits_ ? 0 : bytes);
-    if (id == logits_) readback_.add(bytes);
+    : arena_(max_allocation), upload_(max_allocation), readback_(max_allocation) {
+  for (const ValueInfo& value : program.values) arena_.add(value_bytes(value, max));
+  uint64_t input = 0, output = 0;
+  for (const Part& part : program.parts) {
+    if (part.input != kAbsent)
+      input = std::max(input, value_bytes(program.values[part.input], max));
+    output = std::max(output, value_bytes(program.values[part.output], max));
   }
+  upload_.add(input);
+  readback_.add(output);
   gate_ = arena_.add(gate_bytes(program, max));
   normed_ = arena_.add(normed_bytes(program, max));
   uint64_t partials = 0, counters = 0;
@@ -56,12 +60,13 @@ Workspace::Workspace(const Program& program, const MaxBatch& max, uint64_t max_a
 
 uint64_t Workspace::bytes(const Program& program, const MaxBatch& max) {
   const Workspace plan(program, max, UINT64_MAX);
-  return plan.arena_.bytes() + plan.readback_.bytes();
+  return plan.arena_.bytes() + plan.upload_.bytes() + plan.readback_.bytes();
 }
 
 Result<Workspace> Workspace::make(Device& device, const Program& program, const MaxBatch& max) {
   Workspace workspace(program, max, device.caps().max_allocation);
   QUERN_CHECK(workspace.arena_.allocate(device, Memory::kDevice));
+  QUERN_CHECK(workspace.upload_.allocate(device, Memory::kUpload));
   QUERN_CHECK(workspace.readback_.allocate(device, Memory::kReadback));
   const std::vector<std::byte> zeros(workspace.counters().bytes);
   QUERN_CHECK(workspace.arena_.buffer(workspace.counters_)
@@ -69,7 +74,12 @@ Result<Workspace> Workspace::make(Device& device, const Program& program, const 
   return workspace;
 }
 
-std::span<const float> Workspace::logits() const {
+std::span<float> Workspace::input() {
+  std::byte* start = upload_.buffer(0).mapped() + upload_.offset(0);
+  return {reinterpret_cast<float*>(start), upload_.range(0).bytes / sizeof(float)};
+}
+
+std::span<const float> Workspace::output() const {
   const std::byte* start = readback_.buffer(0).mapped() + readback_.offset(0);
   return {reinterpret_cast<const float*>(start), readback_.range(0).bytes / sizeof(float)};
 }

@@ -14,8 +14,9 @@ class Workspace {
   static uint64_t bytes(const Program& program, const MaxBatch& max);
   static Result<Workspace> make(Device& device, const Program& program, const MaxBatch& max);
 
-  // f32 [rows][width]; the logits are where the CPU reads them.
-  Range value(ValueId id) const { return id == logits_ ? readback_.range(0) : arena_.range(id); }
+  // f32 [rows][width].
+  Range value(ValueId id) const { return arena_.range(id); }
+  Place place(ValueId id) const { return arena_.place(id); }
   uint64_t address(ValueId id) const { return value(id).address; }
   uint64_t address_or_null(ValueId id) const { return id == kAbsent ? 0 : address(id); }
 
@@ -27,15 +28,19 @@ class Workspace {
   Range partials() const { return arena_.range(partials_); }
   Range counters() const { return arena_.range(counters_); }
 
-  std::span<const float> logits() const;
+  // Memory that the CPU sees, for the input and the output of a part of the program.
+  Place input_place() const { return upload_.place(0); }
+  Place output_place() const { return readback_.place(0); }
+  std::span<float> input();
+  std::span<const float> output() const;
 
  private:
   Workspace(const Program& program, const MaxBatch& max, uint64_t max_allocation);
 
-  ValueId logits_;
   size_t gate_, normed_, partials_, counters_;
   Arena arena_;     // ranges by ValueId, then the others
-  Arena readback_;  // the logits
+  Arena upload_;    // the widest input of a part
+  Arena readback_;  // the widest output
 };
 
 }  // namespace quern::kernels::vulkan

@@ -42,8 +42,9 @@ Golden load_golden(const std::string& name) {
   return golden;
 }
 
-// Logits of tokens [first, end) of a sequence whose blocks are 0, 1, …
-std::vector<float> run(Executable& executable, const Golden& golden, size_t first, size_t end) {
+// Output of a part of the program for tokens [first, end) of a sequence that lies in block 1.
+std::vector<float> run(Executable& executable, const Golden& golden, size_t first, size_t end,
+                       size_t part = 0, std::span<const float> input = {}) {
   std::vector<uint32_t> positions(end - first), rows(end - first), sequences(end - first);
   std::iota(positions.begin(), positions.end(), static_cast<uint32_t>(first));
   std::iota(rows.begin(), rows.end(), 0u);
@@ -55,7 +56,9 @@ std::vector<float> run(Executable& executable, const Golden& golden, size_t firs
                       .positions = positions,
                       .sequences = sequences,
                       .block_tables = tables,
-                      .logit_rows = rows},
+                      .logit_rows = rows,
+                      .part = part,
+                      .input = input},
                      never);
   EXPECT_TRUE(logits) << logits.error().to_string();
   return {logits->begin(), logits->end()};
@@ -124,12 +127,36 @@ TEST_P(VulkanGolden, smallerCachesCostWhatTheyCostOnTheCpu) {
   }
 }
 
+// A border between devices may lie behind any addition to the residual stream.
+TEST(VulkanParts, computeWhatTheWholeDoes) {
+  Golden golden = load_golden("llama");
+  const size_t count = golden.tokens.size();
+  const std::vector<float> whole = run(*Bound(golden).executable, golden, 0, count);
+  const Part all = golden.model.program.parts[0];
+  size_t borders = 0;
+  for (size_t i = all.begin; i + 1 < all.end; ++i) {
+    const auto* projection = std::get_if<Projection>(&golden.model.program.ops[i]);
+    if (!projection || projection->outputs[0].add == kAbsent) continue;
+    const ValueId residual = projection->outputs[0].out;
+    golden.model.program.parts = {{all.begin, i + 1, all.input, residual},
+                                  {i + 1, all.end, residual, all.output}};
+    const Bound bound(golden);
+    const std::vector<float> middle = run(*bound.executable, golden, 0, count, 0);
+    EXPECT_EQ(run(*bound.executable, golden, 0, count, 1, middle), whole) << "behind " << i;
+    // The second part takes its input from the caller, not from what the first left behind.
+    const std::vector<float> nothing(middle.size());
+    EXPECT_NE(run(*bound.executable, golden, 0, count, 1, nothing), whole) << "behind " << i;
+    ++borders;
+  }
+  EXPECT_GE(borders, 4u);
+}
+
 // Every barrier of a step is needed, and together they are enough.
 TEST_P(VulkanGolden, recordsNoBarrierTooFewOrTooMany) {
   const Golden golden = load_golden(GetParam());
   const Bound bound(golden);
   for (const uint32_t rows : {1u, 48u}) {
-    const auto commands = bound.executable->commands({rows, rows, 64});
+    const auto commands = bound.executable->commands({0, rows, rows, 64});
     ASSERT_TRUE(commands);
     const std::vector<Step>& steps = (*commands)->steps;
     EXPECT_FALSE(find_hazard(steps));
@@ -157,11 +184,12 @@ TEST(VulkanDecode, takesSixStagesPerLayer) {
   for (const char* name : {"llama", "qwen2", "qwen3"}) {
     const Golden golden = load_golden(name);
     const Bound bound(golden);
-    const auto commands = bound.executable->commands({1, 1, 64});
+    const auto commands = bound.executable->commands({0, 1, 1, 64});
     ASSERT_TRUE(commands);
     const auto stages = std::ranges::count((*commands)->steps, true, &Step::barrier) + 1;
-    // Beside the layers: the embedding, the selection of rows, the norm with the output matrix.
-    EXPECT_LE(stages, 6 * golden.model.config.layers + 3) << name;
+    // Beside the layers: the embedding, the selection of rows, the norm with the output matrix, and
+    // the copy of the logits.
+    EXPECT_LE(stages, 6 * golden.model.config.layers + 4) << name;
   }
 }
 
