@@ -20,6 +20,7 @@ class Arena {
 
   // Plans a range; returns its index.
   size_t add(uint64_t bytes);
+  size_t size() const { return parts_.size(); }  // how many ranges
   // Of all buffers.
   uint64_t bytes() const;
 

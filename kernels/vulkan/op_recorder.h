@@ -4,6 +4,7 @@
 #include "kernels/backend.h"
 #include "kernels/vulkan/batch_rows.h"
 #include "kernels/vulkan/cache.h"
+#include "kernels/vulkan/experts.h"
 #include "kernels/vulkan/recorder.h"
 #include "kernels/vulkan/weights.h"
 #include "kernels/vulkan/workspace.h"
@@ -22,6 +23,8 @@ struct Binding {
   uint64_t codebooks;  // address of codebook_bytes()
 };
 
+uint32_t activation_code(Activation activation);  // shaders::kActivation…
+
 class OpRecorder {
  public:
   OpRecorder(const Binding& binding, const Shape& shape, Recorder& recorder)
@@ -39,20 +42,38 @@ class OpRecorder {
   Status operate(const CacheAppend& op);
   Status operate(const Attention& op);
   Status operate(const SelectLogitRows& op);
-  template <typename Other>
-  Status operate(const Other&) {
-    return unsupported("an operation of this model");
-  }
+  Status operate(const Experts& op);
 
-  struct Product;  // one matrix product with its prologue and epilogue
+  // One matrix product, with its prologue and epilogue.
+  struct Product {
+    WeightId weight;
+    uint32_t rows;
+    uint32_t tiles = 0;             // of experts: how many tiles `push.tiles` has
+    shaders::MatmulPush push = {};  // without what follows from `weight` and `rows`
+    Access access = {};
+  };
   Status multiply(const Product& product);
-  Status multiply_few(const shaders::MatmulPush& push, gguf::Format format, const Access& access);
+  bool offers_tiled(WeightId weight) const;
+
+  // An RMS norm is part of the products that read the value; a layer norm comes before them, and
+  // is recorded by normed_input, which returns what they read.
+  void fuse_norm(const Norm& norm, shaders::MatmulPush& push) const;
+  Result<Range> normed_input(ValueId id, const Norm& norm, uint64_t width);
+
   Product product_of(const Projection& op, const Range& in, const Linear& linear) const;
   void add_epilogue(const Linear& linear, uint64_t width, Product& product) const;
   Status gated_unit(const Projection& op, const Range& in);
   // out = scale * norm(in) (+ add), `count` rows of `width` values.
   Status normalize(const Norm& norm, uint32_t width, uint32_t count, const Range& in,
                    const Range& out, const Range* add, float scale);
+
+  struct Mixture;
+  Range part_of(const Mixture& mixture, ExpertPart part) const;
+  Status choose_experts(const Mixture& mixture);
+  Product expert_product(const Mixture& mixture, WeightId weight, const Range& x, uint32_t sharing,
+                         const Range& out) const;
+  Status multiply_experts(const Mixture& mixture);
+  Status sum_experts(const Mixture& mixture);
 
   static Status unsupported(std::string_view what);
 

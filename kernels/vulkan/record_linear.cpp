@@ -34,16 +34,7 @@ Groups spread(uint32_t count) {
   return count <= kSide ? Groups{.x = count} : Groups{.x = kSide, .y = divide_up(count, kSide)};
 }
 
-// The part of each range that belongs to rows first … first + count - 1 of `rows`.
-Access rows_of_access(Access access, uint32_t first, uint32_t count, uint32_t rows) {
-  for (std::vector<Range>* ranges : {&access.reads, &access.writes}) {
-    for (Range& range : *ranges) {
-      const uint64_t row_bytes = range.bytes / rows;
-      range = {range.address + first * row_bytes, count * row_bytes};
-    }
-  }
-  return access;
-}
+}  // namespace
 
 uint32_t activation_code(Activation activation) {
   switch (activation) {
@@ -62,8 +53,6 @@ uint32_t activation_code(Activation activation) {
   }
   return shaders::kActivationNone;
 }
-
-}  // namespace
 
 Status OpRecorder::unsupported(std::string_view what) {
   return fail(ErrorKind::kUnsupported, "vulkan-op",
@@ -138,16 +127,11 @@ Status OpRecorder::operate(const AddNormed& op) {
                    &add, op.scale);
 }
 
-// What multiply() is asked for.
-struct OpRecorder::Product {
-  WeightId weight;
-  uint32_t rows;
-  shaders::MatmulPush push = {};  // without what follows from `weight` and `rows`
-  Access access = {};
-};
+bool OpRecorder::offers_tiled(WeightId weight) const {
+  return b_.device.offers(kernel_name("matmul", b_.program.weights[weight].format));
+}
 
-// Many rows go through the tiled shader; where it may not be used, eight at a time through the
-// other one.
+// Many rows go through the tiled shader, few, or all where it may not be used, through the other.
 Status OpRecorder::multiply(const Product& product) {
   const WeightInfo& weight = b_.program.weights[product.weight];
   if (!is_readable(weight)) return unsupported("rows whose width 8 does not divide");
@@ -157,39 +141,40 @@ Status OpRecorder::multiply(const Product& product) {
   push.in_width = static_cast<uint32_t>(weight.in());
   push.out_width = static_cast<uint32_t>(weight.out());
   push.rows = product.rows;
-  const std::string tiled = kernel_name("matmul", weight.format);
-  if (product.rows <= shaders::kMatvecRows || !b_.device.offers(tiled)) {
-    return multiply_few(push, weight.format, product.access);
+  const bool sorted = push.tiles && push.indices;
+  const bool tiled =
+      push.tiles ? sorted : push.rows > shaders::kMatvecRows && offers_tiled(product.weight);
+  if (tiled) {
+    QUERN_TRY(const Kernel* kernel,
+              b_.device.kernel(kernel_name("matmul", weight.format), shaders::kMatmulWidth));
+    const uint32_t tiles =
+        product.tiles ? product.tiles : divide_up(push.rows, shaders::kMatmulTile);
+    recorder_.dispatch(*kernel, push, {divide_up(push.out_width, shaders::kMatmulTile), tiles},
+                       product.access);
+    return {};
   }
-  QUERN_TRY(const Kernel* kernel, b_.device.kernel(tiled, shaders::kMatmulWidth));
-  const Groups groups = {divide_up(push.out_width, shaders::kMatmulTile),
-                         divide_up(push.rows, shaders::kMatmulTile)};
+  const uint32_t together = product.tiles ? 1 : std::min(push.rows, shaders::kMatvecRows);
+  const uint32_t constants[] = {kWidth, b_.device.caps().subgroup_size, together};
+  QUERN_TRY(const Kernel* kernel,
+            b_.device.kernel(kernel_name("matvec", weight.format), constants));
+  Groups groups = spread(divide_up(push.out_width, shaders::kMatvecOutputs));
+  groups.z = product.tiles ? product.tiles : divide_up(push.rows, together);
   recorder_.dispatch(*kernel, push, groups, product.access);
   return {};
 }
 
-Status OpRecorder::multiply_few(const shaders::MatmulPush& push, gguf::Format format,
-                                const Access& access) {
-  const uint64_t in_bytes = push.in_width * sizeof(float);
-  const uint64_t out_bytes = push.out_width * sizeof(float);
-  const auto shift = [](uint64_t& address, uint64_t bytes) {
-    if (address) address += bytes;
-  };
-  const Groups groups = spread(divide_up(push.out_width, shaders::kMatvecOutputs));
-  for (uint32_t first = 0; first < push.rows; first += shaders::kMatvecRows) {
-    const uint32_t count = std::min(push.rows - first, shaders::kMatvecRows);
-    const uint32_t constants[] = {kWidth, b_.device.caps().subgroup_size, count};
-    QUERN_TRY(const Kernel* kernel, b_.device.kernel(kernel_name("matvec", format), constants));
-    shaders::MatmulPush part = push;
-    part.rows = count;
-    part.x += first * in_bytes;
-    part.out_rows += first * out_bytes;
-    shift(part.gate, first * out_bytes);
-    shift(part.add, first * out_bytes);
-    shift(part.row_scale, first * sizeof(float));
-    recorder_.dispatch(*kernel, part, groups, rows_of_access(access, first, count, push.rows));
-  }
-  return {};
+void OpRecorder::fuse_norm(const Norm& norm, shaders::MatmulPush& push) const {
+  if (norm.weight == kAbsent || norm.kind != Norm::Kind::kRms) return;
+  push.norm = b_.weights.address(norm.weight);
+  push.epsilon = norm.epsilon;
+}
+
+Result<Range> OpRecorder::normed_input(ValueId id, const Norm& norm, uint64_t width) {
+  const Range in = rows(id, rows_of(id), width);
+  if (norm.weight == kAbsent || norm.kind == Norm::Kind::kRms) return in;
+  const Range normed = {b_.workspace.normed().address, in.bytes};
+  QUERN_CHECK(normalize(norm, static_cast<uint32_t>(width), rows_of(id), in, normed, nullptr, 1));
+  return normed;
 }
 
 // The product of one of a projection's matrices with its input, before what differs.
@@ -199,10 +184,7 @@ OpRecorder::Product OpRecorder::product_of(const Projection& op, const Range& in
   const Range out = rows(linear.out, count, b_.program.weights[linear.weight].out());
   Product product = {.weight = linear.weight, .rows = count};
   product.push.x = in.address;
-  if (op.norm.weight != kAbsent && op.norm.kind == Norm::Kind::kRms) {
-    product.push.norm = b_.weights.address(op.norm.weight);
-    product.push.epsilon = op.norm.epsilon;
-  }
+  fuse_norm(op.norm, product.push);
   product.push.bias = b_.weights.address_or_null(linear.bias);
   product.push.out_rows = out.address;
   product.access = {{in}, {out}};
@@ -224,17 +206,10 @@ void OpRecorder::add_epilogue(const Linear& linear, uint64_t width, Product& pro
   }
 }
 
-// An RMS norm is part of the product; a layer norm comes before it.
 Status OpRecorder::operate(const Projection& op) {
-  const uint32_t count = rows_of(op.in);
-  if (count == 0) return {};
-  const uint64_t width = b_.program.weights[op.outputs[0].weight].in();
-  Range in = rows(op.in, count, width);
-  if (op.norm.weight != kAbsent && op.norm.kind == Norm::Kind::kLayer) {
-    const Range normed = {b_.workspace.normed().address, in.bytes};
-    QUERN_CHECK(normalize(op.norm, static_cast<uint32_t>(width), count, in, normed, nullptr, 1));
-    in = normed;
-  }
+  if (rows_of(op.in) == 0) return {};
+  QUERN_TRY(const Range in,
+            normed_input(op.in, op.norm, b_.program.weights[op.outputs[0].weight].in()));
   if (op.activation != Activation::kNone && op.outputs.size() == 2) return gated_unit(op, in);
   for (const Linear& linear : op.outputs) {
     Product product = product_of(op, in, linear);
@@ -251,8 +226,9 @@ Status OpRecorder::gated_unit(const Projection& op, const Range& in) {
   const Linear &gate = op.outputs[0], &up = op.outputs[1];
   const WeightInfo& weight = b_.program.weights[gate.weight];
   Product product = product_of(op, in, gate);
-  if (weight.format == b_.program.weights[up.weight].format && up.bias == kAbsent) {
+  if (weight.format == b_.program.weights[up.weight].format) {
     product.push.up = b_.weights.address(up.weight);
+    product.push.up_bias = b_.weights.address_or_null(up.bias);
   } else {
     const Range out = product.access.writes[0];
     const Range kept = {b_.workspace.gate().address, out.bytes};

@@ -23,15 +23,33 @@ uint64_t gate_bytes(const Program& program, const MaxBatch& max) {
   return widest * max.rows * sizeof(float);
 }
 
-// The widest input of a projection with a layer norm, in bytes.
+// The widest input of products behind a layer norm, in bytes.
 uint64_t normed_bytes(const Program& program, const MaxBatch& max) {
   uint64_t widest = 0;
+  const auto take = [&](const Norm& norm, WeightId weight) {
+    if (norm.kind == Norm::Kind::kLayer) widest = std::max(widest, program.weights[weight].in());
+  };
   for (const Op& op : program.ops) {
-    const auto* projection = std::get_if<Projection>(&op);
-    if (!projection || projection->norm.kind != Norm::Kind::kLayer) continue;
-    widest = std::max(widest, program.weights[projection->outputs[0].weight].in());
+    if (const auto* projection = std::get_if<Projection>(&op)) {
+      take(projection->norm, projection->outputs[0].weight);
+    } else if (const auto* experts = std::get_if<Experts>(&op)) {
+      take(experts->norm, experts->router);
+    }
   }
   return widest * std::max(max.rows, max.logit_rows) * sizeof(float);
+}
+
+// The most that any mixture of experts keeps.
+ExpertBytes most_expert_bytes(const Program& program, const MaxBatch& max) {
+  ExpertBytes most = {};
+  for (const Op& op : program.ops) {
+    const auto* experts = std::get_if<Experts>(&op);
+    if (!experts) continue;
+    const ExpertBytes bytes = expert_bytes(program, *experts, max.rows);
+    std::ranges::transform(most, bytes, most.begin(),
+                           [](uint64_t a, uint64_t b) { return std::max(a, b); });
+  }
+  return most;
 }
 
 }  // namespace
@@ -49,6 +67,8 @@ Workspace::Workspace(const Program& program, const MaxBatch& max, uint64_t max_a
   readback_.add(output);
   gate_ = arena_.add(gate_bytes(program, max));
   normed_ = arena_.add(normed_bytes(program, max));
+  experts_ = arena_.size();
+  for (const uint64_t bytes : most_expert_bytes(program, max)) arena_.add(bytes);
   uint64_t partials = 0, counters = 0;
   for (const Heads& heads : program.layers) {
     partials = std::max(partials, most_partial_bytes(heads, max));

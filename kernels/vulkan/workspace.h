@@ -6,6 +6,7 @@
 
 #include "kernels/backend.h"
 #include "kernels/vulkan/arena.h"
+#include "kernels/vulkan/experts.h"
 
 namespace quern::kernels::vulkan {
 
@@ -24,6 +25,7 @@ class Workspace {
   Range gate() const { return arena_.range(gate_); }
   // f32 [rows][widest input]: the input of a projection after a layer norm.
   Range normed() const { return arena_.range(normed_); }
+  Range experts(ExpertPart part) const { return arena_.range(experts_ + part); }
   // Of split attention (attention.h); the counters are 0 between dispatches.
   Range partials() const { return arena_.range(partials_); }
   Range counters() const { return arena_.range(counters_); }
@@ -37,7 +39,7 @@ class Workspace {
  private:
   Workspace(const Program& program, const MaxBatch& max, uint64_t max_allocation);
 
-  size_t gate_, normed_, partials_, counters_;
+  size_t gate_, normed_, experts_, partials_, counters_;
   Arena arena_;     // ranges by ValueId, then the others
   Arena upload_;    // the widest input of a part
   Arena readback_;  // the widest output

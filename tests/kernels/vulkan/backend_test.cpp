@@ -120,6 +120,57 @@ TEST(VulkanBackend, returnsOnlyTheRowsThatAreWanted) {
   test::expect_close(found, run(*reference), 1e-5);
 }
 
+struct MixtureFeatures {
+  Format up = Format::Q4_K;  // gate is Q4_K
+  bool biases = false;
+  Routing routing = {};
+  Activation activation = Activation::kSilu;
+  Norm::Kind norm = Norm::Kind::kRms;
+};
+
+ValueId mixture_layer(SmallProgram& small, const MixtureFeatures& with) {
+  constexpr uint32_t kIn = 256, kHidden = 256, kExperts = 8;
+  const ValueId in = small.embed(kIn), add = small.embed(kIn), out = small.program.add_value(kIn);
+  const auto bias = [&](uint64_t width) {
+    return with.biases ? small.vector(width * kExperts, 0, 1) : kAbsent;
+  };
+  Experts op{.in = in,
+             .norm = {.weight = small.vector(kIn, 1, 0.2f), .epsilon = 1e-5f, .kind = with.norm},
+             .router = small.matrix(Format::F32, kIn, kExperts),
+             .gate = small.matrix(Format::Q4_K, kIn, kHidden, kExperts),
+             .up = small.matrix(with.up, kIn, kHidden, kExperts),
+             .down = small.matrix(Format::Q6_K, kHidden, kIn, kExperts),
+             .used = 3,
+             .out = out,
+             .add = add,
+             .routing = with.routing,
+             .activation = with.activation,
+             .gate_bias = bias(kHidden),
+             .up_bias = bias(kHidden),
+             .down_bias = bias(kIn)};
+  if (with.biases) op.routing.bias = small.vector(kExperts, 0, 1);
+  if (with.biases) op.routing.selection_bias = small.vector(kExperts, 0, 0.1f);
+  small.program.ops.push_back(op);
+  return out;
+}
+
+TEST(VulkanBackend, mixesExpertsLikeTheReference) {
+  const MixtureFeatures kinds[] = {
+      {},
+      {.up = Format::Q5_K},
+      {.biases = true, .activation = Activation::kClampedSwiglu},
+      {.up = Format::Q5_K, .biases = true, .norm = Norm::Kind::kLayer},
+      {.routing = {.gate = Routing::Gate::kSigmoid, .groups = 4, .groups_used = 2, .scale = 2.5f}},
+      {.routing = {.normalized = false}},
+  };
+  for (const MixtureFeatures& features : kinds) {
+    SCOPED_TRACE(&features - kinds);
+    SmallProgram small(kSeed);
+    const ValueId out = mixture_layer(small, features);
+    for (const uint32_t rows : {1, 3, 20}) expect_equals_reference(small, out, rows);
+  }
+}
+
 // Queries, keys and values of two sequences that take turns, over several blocks, with what
 // families add to attention.
 struct AttentionFeatures {

@@ -171,7 +171,7 @@ TEST_P(VulkanGolden, recordsNoBarrierTooFewOrTooMany) {
 
 INSTANTIATE_TEST_SUITE_P(Families, VulkanGolden,
                          ::testing::Values("llama", "llama3-rope", "llama-yarn",
-                                           "llama-linear-rope", "qwen2", "qwen3"),
+                                           "llama-linear-rope", "llama-moe", "qwen2", "qwen3"),
                          [](const auto& test) {
                            std::string name = test.param;
                            std::ranges::replace(name, '-', '_');
