@@ -13,8 +13,8 @@ void main() {
   if (unit >= push.width / 8) return;
   const uint token = BatchRows(push.rows).at[row].token;
   vec4 first, second;
-  const uint i = decode_unit(row_address(push.table, token, push.width), push.codebooks, unit, first,
-                             second);
+  decode_unit(row_address(push.table, token, push.width), push.codebooks, unit, first, second);
+  const uint i = unit_index(unit);
   const uint64_t out_row = push.out_rows + uint64_t(row) * push.width * 4;
   Vec4s(out_row).at[i / 4] = push.scale * first;
   Vec4s(out_row).at[(i + SECOND) / 4] = push.scale * second;

@@ -6,6 +6,7 @@
 // MatmulPush.
 #version 460
 #extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : require
 #include "buffers.glsl"
 #include "format.glsl"
 
@@ -40,8 +41,8 @@ void load_step(uint first_unit, uint first_output, uint64_t x_row) {
   const uint r = rows.expert * push.out_width + min(first_output + row, push.out_width - 1);
   vec4 w0 = vec4(0), w1 = vec4(0), u0 = vec4(0), u1 = vec4(0), x0 = vec4(0), x1 = vec4(0);
   if (unit < push.in_width / 8) {
-    const uint i = decode_unit(row_address(push.weight, r, push.in_width), push.codebooks, unit, w0,
-                               w1) / 4, j = i + SECOND / 4;
+    const uint i = unit_index(unit) / 4, j = i + SECOND / 4;
+    decode_unit(row_address(push.weight, r, push.in_width), push.codebooks, unit, w0, w1);
     if (push.up != 0) {
       decode_unit(row_address(push.up, r, push.in_width), push.codebooks, unit, u0, u1);
     }
@@ -84,6 +85,11 @@ void find_factors() {
   barrier();
 }
 
+// values[i], by choices: an array with a variable index would not stay in registers.
+vec4 pick(vec4 values[4], uint i) {
+  return i == 0 ? values[0] : i == 1 ? values[1] : i == 2 ? values[2] : values[3];
+}
+
 void main() {
   rows = find_rows(gl_WorkGroupID.y, kMatmulTile);
   if (rows.count == 0) return;
@@ -99,14 +105,11 @@ void main() {
     multiply_step(tile_r, tile_t);
   }
   find_factors();
-  for (uint j = 0; j < 4; ++j) {
-    const uint t = 4 * tile_t + j;
-    if (t >= rows.count) break;
-    const uint row = output_row(rows.start + t);
-    for (uint i = 0; i < 4; ++i) {
-      const uint r = first_output + 4 * tile_r + i;
-      if (r >= push.out_width) break;
-      store_product(rows.expert, row, r, factors[t] * products[i][j], factors[t] * ups[i][j]);
-    }
+  // One copy of what follows a product: it is long, and would slow the compilation down.
+  [[dont_unroll]] for (uint k = 0; k < 16; ++k) {
+    const uint t = 4 * tile_t + k / 4, r = first_output + 4 * tile_r + k % 4;
+    if (t >= rows.count || r >= push.out_width) continue;
+    const float product = pick(products, k % 4)[k / 4], up = pick(ups, k % 4)[k / 4];
+    store_product(rows.expert, output_row(rows.start + t), r, factors[t] * product, factors[t] * up);
   }
 }

@@ -8,15 +8,41 @@
 // BLOCK_VALUES and BLOCK_BYTES; float formats count eight values as a block (VALUES).
 #include "gguf/block_layout.h"
 
-layout(buffer_reference, scalar, buffer_reference_align = 1) readonly buffer BlockRef { BLOCK at; };
+// Blocks start where their size allows.
+#if BLOCK_BYTES % 16 == 0
+#define BLOCK_ALIGN 16
+#elif BLOCK_BYTES % 4 == 0
+#define BLOCK_ALIGN 4
+#elif BLOCK_BYTES % 2 == 0
+#define BLOCK_ALIGN 2
+#else
+#define BLOCK_ALIGN 1
+#endif
+layout(buffer_reference, scalar, buffer_reference_align = BLOCK_ALIGN) readonly buffer BlockRef {
+  BLOCK at;
+};
 
-// Four bytes of an array as integers.
-#define BYTES4(array, i) ivec4((array)[i], (array)[(i) + 1], (array)[(i) + 2], (array)[(i) + 3])
+// The four bytes of a word, lowest first, and as signed numbers.
+ivec4 bytes_of(uint word) { return ivec4(uvec4(word) >> uvec4(0, 8, 16, 24) & 255u); }
+ivec4 signed_bytes(uint word) { return ivec4(int(word)) << ivec4(24, 16, 8, 0) >> 24; }
+
+// Four bytes of a block as a word, from byte `start`, which BLOCK_ALIGN divides if it is below 4, and
+// else 4: in as few loads as possible.
+uint load_word(BlockRef block, uint start) {
+  const uint64_t address = uint64_t(block) + start;
+#if BLOCK_ALIGN >= 4
+  return Words(address).at[0];
+#elif BLOCK_ALIGN == 2
+  return uint(Halves(address).at[0]) | uint(Halves(address).at[1]) << 16;
+#else
+  return uint(Bytes(address).at[0]) | uint(Bytes(address).at[1]) << 8 |
+         uint(Bytes(address).at[2]) << 16 | uint(Bytes(address).at[3]) << 24;
+#endif
+}
+
+ivec4 load_bytes(BlockRef block, uint start) { return bytes_of(load_word(block, start)); }
 
 float from_f16(uint16_t bits) { return unpackHalf2x16(uint(bits)).x; }
-
-// The four signed bytes of a word, lowest first.
-ivec4 signed_bytes(uint word) { return ivec4(unpack8(int(word))); }
 
 // Bits first … first + 3 of a word.
 ivec4 bits4(uint word, uint first) { return ivec4(uvec4(word) >> (uvec4(0, 1, 2, 3) + first) & 1u); }

@@ -2,10 +2,13 @@
 #include "decode/common.glsl"
 #define SECOND 16u
 
+// Where fields begin, in bytes.
+const uint kQsStart = BLOCK_BYTES - 16;
+
 #include "decode/nl4.glsl"
 
 void decode(BlockRef block, uint64_t codebooks, uint part, out vec4 first, out vec4 second) {
-  const ivec4 bytes = BYTES4(block.at.qs, 4 * part);
+  const ivec4 bytes = load_bytes(block, kQsStart + 4 * part);
   const float d = from_f16(block.at.d);
   first = d * vec4(nl4(codebooks, bytes & 15));
   second = d * vec4(nl4(codebooks, bytes >> 4));

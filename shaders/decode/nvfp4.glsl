@@ -2,6 +2,9 @@
 #include "decode/common.glsl"
 #define SECOND 8u
 
+// Where fields begin, in bytes.
+const uint kQsStart = BLOCK_BYTES - 32;
+
 #include "decode/fp4.glsl"
 
 // Half of an unsigned E4M3 number; bit 7 only matters in 0x7F, which is 0.
@@ -14,7 +17,7 @@ float ue4m3_half(uint byte) {
 
 void decode(BlockRef block, uint64_t codebooks, uint part, out vec4 first, out vec4 second) {
   const uint group = part / 2;
-  const ivec4 bytes = BYTES4(block.at.qs, 8 * group + 4 * (part % 2));
+  const ivec4 bytes = load_bytes(block, kQsStart + 8 * group + 4 * (part % 2));
   const float scale = ue4m3_half(uint(block.at.scales[group]));
   first = scale * vec4(fp4(bytes & 15));
   second = scale * vec4(fp4(bytes >> 4));

@@ -2,6 +2,10 @@
 #include "decode/common.glsl"
 #define SECOND 32u
 
+// Where fields begin, in bytes.
+const uint kQsStart = 32;
+const uint kHmaskStart = 0;
+
 // The scale of 16 values, -32 … 31.
 float scale(BlockRef block, uint group) {
   const int low = int(block.at.scales[group % 8]) >> 4 * (group / 8) & 15;
@@ -12,8 +16,8 @@ float scale(BlockRef block, uint group) {
 void decode(BlockRef block, uint64_t codebooks, uint part, out vec4 first, out vec4 second) {
   const uint n = part / 16, t = part / 8 % 2 * 2;  // half of the block, first plane of two
   const uint group = 4 * (part / 8) + part % 8 / 4;  // of 16 values
-  const ivec4 bytes = BYTES4(block.at.qs, 32 * n + 4 * (part % 8));
-  const ivec4 high = BYTES4(block.at.hmask, 4 * (part % 8)) >> 4 * n + t;
+  const ivec4 bytes = load_bytes(block, kQsStart + 32 * n + 4 * (part % 8));
+  const ivec4 high = load_bytes(block, kHmaskStart + 4 * (part % 8)) >> 4 * n + t;
   const float d = from_f16(block.at.d);
   first = d * scale(block, group) * vec4((bytes >> 2 * t & 3) + 4 * (high & 1) - 4);
   second = d * scale(block, group + 2) * vec4((bytes >> 2 * t + 2 & 3) + 4 * (high >> 1 & 1) - 4);

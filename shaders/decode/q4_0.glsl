@@ -2,8 +2,11 @@
 #include "decode/common.glsl"
 #define SECOND 16u
 
+// Where fields begin, in bytes.
+const uint kQsStart = BLOCK_BYTES - 16;
+
 void decode(BlockRef block, uint64_t codebooks, uint part, out vec4 first, out vec4 second) {
-  const ivec4 bytes = BYTES4(block.at.qs, 4 * part);
+  const ivec4 bytes = load_bytes(block, kQsStart + 4 * part);
   const float d = from_f16(block.at.d);
   first = d * vec4((bytes & 15) - 8);
   second = d * vec4((bytes >> 4) - 8);

@@ -2,6 +2,9 @@
 #include "decode/common.glsl"
 #define SECOND 16u
 
+// Where fields begin, in bytes.
+const uint kQsStart = BLOCK_BYTES - 16;
+
 // Bit j of the fifth bits, as 16.
 ivec4 fifth_bits(BlockRef block, uint first) {
   const uint shift = first % 8;
@@ -9,7 +12,7 @@ ivec4 fifth_bits(BlockRef block, uint first) {
 }
 
 void decode(BlockRef block, uint64_t codebooks, uint part, out vec4 first, out vec4 second) {
-  const ivec4 bytes = BYTES4(block.at.qs, 4 * part);
+  const ivec4 bytes = load_bytes(block, kQsStart + 4 * part);
   const float d = from_f16(block.at.d);
   first = d * vec4((bytes & 15 | fifth_bits(block, 4 * part)) - 16);
   second = d * vec4((bytes >> 4 | fifth_bits(block, 4 * part + 16)) - 16);

@@ -13,12 +13,15 @@ uint unit_start(uint part) {
   return 2u * SECOND * (part / (SECOND / 4u)) + 4u * (part % (SECOND / 4u));
 }
 
-// Decodes unit `unit` of a row that starts at address `row`; returns the index in the row of the
-// first value.
-uint decode_unit(uint64_t row, uint64_t codebooks, uint unit, out vec4 first, out vec4 second) {
+// The index in its row of the first value of a unit.
+uint unit_index(uint unit) {
+  return unit / UNITS_PER_BLOCK * VALUES + unit_start(unit % UNITS_PER_BLOCK);
+}
+
+// Decodes unit `unit` of a row that starts at address `row`.
+void decode_unit(uint64_t row, uint64_t codebooks, uint unit, out vec4 first, out vec4 second) {
   const uint block = unit / UNITS_PER_BLOCK, part = unit % UNITS_PER_BLOCK;
   decode(BlockRef(row + uint64_t(block) * UNIT_BYTES), codebooks, part, first, second);
-  return block * VALUES + unit_start(part);
 }
 
 // The address of a row of `width` values, a multiple of VALUES.
