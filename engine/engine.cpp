@@ -96,7 +96,10 @@ Engine::Engine(gguf::File file, Model model, const EngineOptions& options)
       model_(std::move(model)),
       options_(resolve(options, model_.config)),
       backend_(options_.reference ? kernels::make_reference_backend()
-                                  : kernels::make_cpu_backend(options_.threads)) {}
+                                  : kernels::make_cpu_backend(options_.threads)) {
+  const LongRope& longer = model_.long_rope;
+  if (options_.context > longer.beyond) model_.program.ropes[0] = longer.rope;
+}
 
 Result<std::unique_ptr<Engine>> Engine::load(gguf::File file, const EngineOptions& options) {
   return catch_exceptions([&] { return load_checked(std::move(file), options); });
@@ -126,6 +129,11 @@ Status Engine::allocate() {
     return bad_input("context-range",
                      fmt::format("{} sequences of {} positions are more than the cache can number",
                                  options_.sequences, options_.context));
+  }
+  if (options_.context > model_.max_positions) {
+    return bad_input("context-range",
+                     fmt::format("a context of {} positions: this model has learned only {}",
+                                 options_.context, model_.max_positions));
   }
   QUERN_TRY(std::unique_ptr<kernels::Cache> cache,
             backend_->make_cache(model_.program, options_.cache, blocks));

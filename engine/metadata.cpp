@@ -10,6 +10,27 @@ std::string Keys::key(std::string_view suffix) const {
   return fmt::format("{}.{}", architecture_, suffix);
 }
 
+const gguf::Value* Keys::find(std::string_view suffix) {
+  read_.emplace(suffix);
+  return file_.find(key(suffix));
+}
+
+bool Keys::is_array(std::string_view suffix) const {
+  const gguf::Value* value = file_.find(key(suffix));
+  return value && value->type() == gguf::ValueType::kArray;
+}
+
+void Keys::reject_unread(std::span<const std::string_view> suffixes) {
+  for (const std::string_view suffix : suffixes) {
+    const gguf::Value* value = file_.find(key(suffix));
+    if (!value || read_.contains(suffix)) continue;
+    if (value->as_f64() == 0.0 || value->as_bool() == false) continue;
+    reject("key-unsupported", suffix,
+           fmt::format("key {} changes the model in a way that Quern does not know for {}",
+                       escape(key(suffix)), escape(architecture_)));
+  }
+}
+
 void Keys::reject(std::string code, std::string_view suffix, std::string message) {
   if (error_) return;
   error_ = Error{.kind = ErrorKind::kBadInput,
@@ -42,7 +63,7 @@ double Keys::checked(std::string_view suffix, std::optional<double> value, Range
 }
 
 uint64_t Keys::integer(std::string_view suffix, Range range, std::optional<uint64_t> fallback) {
-  const gguf::Value* value = file_.find(key(suffix));
+  const gguf::Value* value = find(suffix);
   if (!value) {
     if (fallback) return *fallback;
     reject("key-missing", suffix, fmt::format("key {} is missing", escape(key(suffix))));
@@ -54,15 +75,23 @@ uint64_t Keys::integer(std::string_view suffix, Range range, std::optional<uint6
 }
 
 double Keys::real(std::string_view suffix, Range range, std::optional<double> fallback) {
-  const gguf::Value* value = file_.find(key(suffix));
+  const gguf::Value* value = find(suffix);
   if (value) return checked(suffix, value->as_f64(), range);
   if (fallback) return *fallback;
   reject("key-missing", suffix, fmt::format("key {} is missing", escape(key(suffix))));
   return range.min;
 }
 
+bool Keys::flag(std::string_view suffix, bool fallback) {
+  const gguf::Value* value = find(suffix);
+  if (!value) return fallback;
+  const std::optional<bool> flag = value->as_bool();
+  if (!flag) reject("key-type", suffix, fmt::format("key {} must be a bool", escape(key(suffix))));
+  return flag.value_or(fallback);
+}
+
 std::string Keys::text(std::string_view suffix, std::string_view fallback) {
-  const gguf::Value* value = file_.find(key(suffix));
+  const gguf::Value* value = find(suffix);
   if (!value) return std::string(fallback);
   const std::optional<std::string_view> text = value->as_string();
   if (!text)
@@ -72,7 +101,7 @@ std::string Keys::text(std::string_view suffix, std::string_view fallback) {
 
 std::vector<uint64_t> Keys::per_layer(std::string_view suffix, size_t layers, Range range,
                                       std::optional<uint64_t> fallback) {
-  const gguf::Value* value = file_.find(key(suffix));
+  const gguf::Value* value = find(suffix);
   if (!value || value->type() != gguf::ValueType::kArray) {
     return std::vector<uint64_t>(layers, integer(suffix, range, fallback));
   }
@@ -84,7 +113,8 @@ std::vector<uint64_t> Keys::per_layer(std::string_view suffix, size_t layers, Ra
   }
   std::vector<uint64_t> values;
   for (size_t i = 0; i < layers; ++i) {
-    const std::optional<uint64_t> number = value->u64_at(i);
+    std::optional<uint64_t> number = value->u64_at(i);
+    if (const std::optional<bool> flag = value->bool_at(i)) number = *flag;
     values.push_back(static_cast<uint64_t>(
         checked(suffix, number ? std::optional<double>(static_cast<double>(*number)) : std::nullopt,
                 range)));

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 #include <optional>
+#include <set>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -26,20 +28,30 @@ class Keys {
   uint64_t integer(std::string_view suffix, Range range, std::optional<uint64_t> fallback = {});
   double real(std::string_view suffix, Range range, std::optional<double> fallback = {});
   std::string text(std::string_view suffix, std::string_view fallback);
-  // One value for all layers, or an array with one value per layer.
+  bool flag(std::string_view suffix, bool fallback);
+  // One value for all layers, or an array with one value per layer; true counts as 1.
   std::vector<uint64_t> per_layer(std::string_view suffix, size_t layers, Range range,
                                   std::optional<uint64_t> fallback = {});
 
   bool has(std::string_view suffix) const { return file_.find(key(suffix)) != nullptr; }
+  bool is_array(std::string_view suffix) const;
+  // Errors: "key-unsupported", if one of the keys is set (neither 0 nor false), but none of the
+  // functions above has asked for it.
+  void reject_unread(std::span<const std::string_view> suffixes);
   void reject(std::string code, std::string_view suffix, std::string message);
   Status status() const;
 
+  const gguf::File& file() const { return file_; }
+  const std::string& architecture() const { return architecture_; }
+
  private:
+  const gguf::Value* find(std::string_view suffix);
   std::string key(std::string_view suffix) const;
   double checked(std::string_view suffix, std::optional<double> value, Range range);
 
   const gguf::File& file_;
   std::string architecture_;
+  std::set<std::string, std::less<>> read_;  // suffixes
   std::optional<Error> error_;
 };
 

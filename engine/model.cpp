@@ -18,9 +18,28 @@ struct Family {
 };
 
 constexpr std::array kFamilies = {
+    Family{"cohere2", models::read_cohere2},
+    Family{"falcon", models::read_falcon},
+    Family{"gemma", models::read_gemma},
+    Family{"gemma2", models::read_gemma2},
+    Family{"gemma3", models::read_gemma3},
+    Family{"glm4", models::read_glm4},
+    Family{"glm4moe", models::read_glm4moe},
+    Family{"gpt-oss", models::read_gpt_oss},
+    Family{"gpt2", models::read_gpt2},
+    Family{"granite", models::read_granite},
+    Family{"granitemoe", models::read_granitemoe},
     Family{"llama", models::read_llama},
+    Family{"mistral3", models::read_mistral3},
+    Family{"olmo2", models::read_olmo2},
+    Family{"phi3", models::read_phi3},
     Family{"qwen2", models::read_qwen2},
+    Family{"qwen2moe", models::read_qwen2moe},
     Family{"qwen3", models::read_qwen3},
+    Family{"qwen3moe", models::read_qwen3moe},
+    Family{"smollm3", models::read_smollm3},
+    Family{"stablelm", models::read_stablelm},
+    Family{"starcoder2", models::read_starcoder2},
 };
 
 tl::unexpected<Error> refuse(const gguf::File& file, ErrorKind kind, std::string code,

@@ -18,11 +18,20 @@ struct Config {
   uint32_t context;     // positions the model was trained for
   uint32_t embedding;   // width of the residual stream
   uint32_t vocabulary;  // rows of the output matrix
-  float rms_epsilon;
+  kernels::Norm::Kind norm;
+  float norm_epsilon;
   std::vector<uint64_t> heads, kv_heads, feed_forward;  // per layer
   uint32_t key_length, value_length;                    // values per head
   uint32_t rope_dimensions;                             // rotated values per head
   uint32_t experts, experts_used;                       // 0: dense
+  uint32_t expert_feed_forward;                         // 0: the file does not say
+};
+
+// A second rope for longer contexts (Ding et al. 2024): replaces the first one when an engine's
+// sequences may be longer than `beyond` positions.
+struct LongRope {
+  uint32_t beyond = UINT32_MAX;  // no file says so: there is no second rope
+  kernels::Rope rope = {};
 };
 
 struct Model {
@@ -30,11 +39,13 @@ struct Model {
   kernels::Program program;
   std::vector<gguf::TensorView> weights;  // by WeightId, views into the file
   std::vector<std::string> warnings;      // one sentence each
+  LongRope long_rope = {};
+  uint32_t max_positions = UINT32_MAX;  // learned positions end here
 };
 
 // Reads the model in `file`, which must outlive it. Every shape is checked against the
 // configuration. Errors: "arch-missing", "arch-unknown", "file-kind", "key-…", "tensor-missing",
-// "tensor-shape".
+// "tensor-shape", "tensor-unknown", "rope-scaling".
 Result<Model> read_model(const gguf::File& file);
 
 // Names of the supported architectures.

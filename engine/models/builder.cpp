@@ -4,95 +4,65 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
+#include <charconv>
 #include <cmath>
 
 namespace quern::engine::models {
 namespace {
 
-constexpr Keys::Range kHeads = {1, 4096};
-constexpr Keys::Range kWidth = {1, 1 << 20};
+using kernels::kAbsent;
+
+// Keys that change what a family computes: whoever does not read them must not ignore them.
+constexpr std::array<std::string_view, 18> kGraphKeys = {"attention.scale",
+                                                         "attention.sliding_window",
+                                                         "attention.clamp_kqv",
+                                                         "attention.max_alibi_bias",
+                                                         "attention.temperature_scale",
+                                                         "attention.chunk_size",
+                                                         "attention.shared_kv_layers",
+                                                         "attention.q_lora_rank",
+                                                         "attn_logit_softcapping",
+                                                         "final_logit_softcapping",
+                                                         "embedding_scale",
+                                                         "residual_scale",
+                                                         "logit_scale",
+                                                         "expert_weights_scale",
+                                                         "expert_shared_feed_forward_length",
+                                                         "expert_shared_count",
+                                                         "leading_dense_block_count",
+                                                         "embedding_length_per_layer_input"};
+
+// Tensors of old files that say nothing: causal masks, and frequencies that follow from the keys.
+constexpr std::array<std::string_view, 4> kIdleTensors = {
+    "attn_rot_embd.weight", "attn.masked_bias", "rope_freqs.weight", "attn_bias"};
 
 std::string layer_name(uint32_t layer, std::string_view stem) {
   return fmt::format("blk.{}.{}", layer, stem);
 }
 
-uint64_t largest(const std::vector<uint64_t>& values) { return *std::ranges::max_element(values); }
-
-// Rows of the output matrix, or of the embedding it is tied to.
-Result<uint32_t> read_vocabulary(const gguf::File& file) {
-  const gguf::TensorView* tensor = file.find_tensor("output.weight");
-  if (!tensor) tensor = file.find_tensor("token_embd.weight");
-  if (tensor && tensor->shape[1] <= 1 << 24) return static_cast<uint32_t>(tensor->shape[1]);
-  auto error = tensor ? bad_input("tensor-shape",
-                                  fmt::format("tensor {} has {} rows, at most {} are allowed",
-                                              escape(tensor->name), tensor->shape[1], 1 << 24))
-                      : bad_input("tensor-missing", "missing tensor \"token_embd.weight\"");
-  error.value().path = file.path();
-  return error;
+// Whether a tensor belongs to one of the first `layers` blocks and is none of kIdleTensors.
+bool matters(std::string_view name, uint32_t layers) {
+  if (!name.starts_with("blk.")) return false;
+  uint32_t layer = layers;
+  const auto [end, problem] = std::from_chars(name.data() + 4, name.data() + name.size(), layer);
+  if (problem != std::errc() || layer >= layers || end == name.data() + name.size()) return false;
+  const std::string_view stem(end + 1, name.data() + name.size());
+  return std::ranges::find(kIdleTensors, stem) == kIdleTensors.end();
 }
 
 }  // namespace
 
-Result<Config> read_config(const gguf::File& file, std::string_view architecture) {
-  Keys keys(file, std::string(architecture));
-  Config config{};
-  config.architecture = architecture;
-  config.layers = static_cast<uint32_t>(keys.integer("block_count", {1, 1024}));
-  config.context = static_cast<uint32_t>(keys.integer("context_length", {1, 2147483647}));
-  config.embedding = static_cast<uint32_t>(keys.integer("embedding_length", kWidth));
-  config.rms_epsilon =
-      static_cast<float>(keys.real("attention.layer_norm_rms_epsilon", {1e-30, 1}));
-  config.heads = keys.per_layer("attention.head_count", config.layers, kHeads);
-  config.kv_heads =
-      keys.per_layer("attention.head_count_kv", config.layers, kHeads, config.heads[0]);
-  config.feed_forward = keys.per_layer("feed_forward_length", config.layers, kWidth);
-  const uint64_t head_width = std::max<uint64_t>(1, config.embedding / config.heads[0]);
-  config.key_length =
-      static_cast<uint32_t>(keys.integer("attention.key_length", kHeads, head_width));
-  config.value_length =
-      static_cast<uint32_t>(keys.integer("attention.value_length", kHeads, head_width));
-  config.rope_dimensions = static_cast<uint32_t>(keys.integer(
-      "rope.dimension_count", {2, static_cast<double>(config.key_length)}, config.key_length));
-  config.experts = static_cast<uint32_t>(keys.integer("expert_count", {0, 4096}, 0));
-  config.experts_used = static_cast<uint32_t>(
-      keys.integer("expert_used_count", {0, static_cast<double>(config.experts)}, 0));
-  if (config.rope_dimensions % 2) {
-    keys.reject("key-range", "rope.dimension_count",
-                fmt::format("rope dimension count {} is odd", config.rope_dimensions));
-  }
-  if ((config.experts > 0) != (config.experts_used > 0)) {
-    keys.reject("key-range", "expert_used_count",
-                fmt::format("{} of {} experts used", config.experts_used, config.experts));
-  }
-  for (uint32_t layer = 0; layer < config.layers; ++layer) {
-    if (config.heads[layer] % config.kv_heads[layer]) {
-      keys.reject("key-range", "attention.head_count_kv",
-                  fmt::format("{} key/value heads do not divide {} heads (layer {})",
-                              config.kv_heads[layer], config.heads[layer], layer));
-    }
-  }
-  QUERN_CHECK(keys.status());
-  QUERN_TRY(config.vocabulary, read_vocabulary(file));
-  return config;
+ModelBuilder::ModelBuilder(Keys& keys, Config config, std::vector<kernels::Rope> ropes)
+    : keys_(keys), file_(keys.file()), x_(0) {
+  kernels::Program& program = model_.program;
+  program.ropes = std::move(ropes);
+  x_ = program.add_value(config.embedding);
+  model_.config = std::move(config);
 }
 
-ModelBuilder::ModelBuilder(const gguf::File& file, Config config, kernels::Rope rope)
-    : file_(file) {
-  kernels::Program& program = model_.program;
-  program.ropes.push_back(std::move(rope));
-  const auto value = [&](uint64_t width) {
-    return program.add_value(static_cast<uint32_t>(width));
-  };
-  const uint64_t heads = largest(config.heads), kv_heads = largest(config.kv_heads);
-  x_ = value(config.embedding);
-  q_ = value(heads * config.key_length);
-  k_ = value(kv_heads * config.key_length);
-  v_ = value(kv_heads * config.value_length);
-  attended_ = value(heads * config.value_length);
-  hidden_ = value(largest(config.feed_forward));
-  gathered_ = program.add_value(config.embedding, kernels::ValueInfo::Rows::kLogits);
-  logits_ = program.add_value(config.vocabulary, kernels::ValueInfo::Rows::kLogits);
-  model_.config = std::move(config);
+bool ModelBuilder::layer_has(uint32_t layer, std::string_view name) const {
+  return has(layer_name(layer, name));
 }
 
 void ModelBuilder::reject(std::string code, std::string message) {
@@ -131,6 +101,17 @@ kernels::WeightId ModelBuilder::bind_if_present(const std::string& name, Shape s
   return has(name) ? bind(name, shape) : kernels::kAbsent;
 }
 
+kernels::WeightId ModelBuilder::bind_flat(const std::string& name, Shape shape) {
+  const kernels::WeightId id = bind_if_present(name, shape);
+  if (id == kAbsent) return id;
+  uint64_t count = 1;
+  for (const uint64_t size : shape) count *= size;
+  const std::array<uint64_t, 4> flat = {count, 1, 1, 1};
+  model_.weights[id].shape = flat;
+  model_.program.weights[id].shape = flat;
+  return id;
+}
+
 kernels::WeightId ModelBuilder::rows_of(kernels::WeightId weight, uint64_t first, uint64_t count) {
   if (weight == kernels::kAbsent) return weight;
   gguf::TensorView part = model_.weights[weight];
@@ -151,24 +132,59 @@ kernels::Linear ModelBuilder::linear(const std::string& stem, uint64_t in, uint6
 }
 
 kernels::Norm ModelBuilder::norm(const std::string& stem, uint64_t width) {
-  return {bind(stem + ".weight", {width}), config().rms_epsilon};
+  kernels::Norm norm{.weight = bind(stem + ".weight", {width}),
+                     .epsilon = config().norm_epsilon,
+                     .kind = config().norm};
+  if (norm.kind == kernels::Norm::Kind::kLayer) {
+    norm.bias = bind_if_present(stem + ".bias", {width});
+  }
+  return norm;
 }
 
-void ModelBuilder::embed() {
+kernels::Norm ModelBuilder::layer_norm(uint32_t layer, std::string_view stem) {
+  return stem.empty() ? kernels::Norm{} : norm(layer_name(layer, stem), config().embedding);
+}
+
+kernels::HeadNorm ModelBuilder::head_norm(const std::string& stem, uint64_t heads, uint64_t width,
+                                          HeadNorms over) {
+  if (!over) return {};
+  if (*over == kernels::HeadNorm::Over::kEachHead) return {norm(stem, width), *over};
+  if (*over == kernels::HeadNorm::Over::kAllHeads) return {norm(stem, heads * width), *over};
+  const kernels::WeightId weight = bind_flat(stem + ".weight", {width, heads});
+  return {{.weight = weight, .epsilon = config().norm_epsilon, .kind = config().norm}, *over};
+}
+
+kernels::ValueId ModelBuilder::wide(kernels::ValueId& value, uint64_t width) {
+  const auto wanted = static_cast<uint32_t>(width);
+  if (value == kAbsent) value = model_.program.add_value(wanted);
+  kernels::ValueInfo& info = model_.program.values[value];
+  info.width = std::max(info.width, wanted);
+  return value;
+}
+
+void ModelBuilder::embed(float scale, bool positions) {
   // The embedding may have padding rows that the output matrix lacks, or the other way round: a
   // token must have both.
-  const kernels::WeightId table =
-      bind("token_embd.weight", {config().embedding, config().vocabulary});
-  model_.program.ops.push_back(kernels::Embed{table, x_});
+  kernels::Embed op{.table = bind("token_embd.weight", {config().embedding, config().vocabulary}),
+                    .out = x_,
+                    .scale = scale};
+  if (positions) {
+    const gguf::TensorView* table = file_.find_tensor("position_embd.weight");
+    const uint64_t rows = table ? table->shape[1] : config().context;
+    op.positions = bind("position_embd.weight", {config().embedding, rows});
+    model_.max_positions = static_cast<uint32_t>(std::min<uint64_t>(rows, UINT32_MAX));
+  }
+  model_.program.ops.push_back(op);
 }
 
-void ModelBuilder::project_qkv(uint32_t layer, const kernels::Heads& heads) {
+void ModelBuilder::project_qkv(uint32_t layer, const kernels::Heads& heads,
+                               std::string_view norm_stem) {
   const uint64_t in = config().embedding;
   const uint64_t q_out = uint64_t{heads.queries} * heads.key_width;
   const uint64_t k_out = uint64_t{heads.keys} * heads.key_width;
   const uint64_t v_out = uint64_t{heads.keys} * heads.value_width;
-  kernels::Projection projection{
-      .in = x_, .norm = norm(layer_name(layer, "attn_norm"), in), .outputs = {}};
+  wide(q_, q_out), wide(k_, k_out), wide(v_, v_out);
+  kernels::Projection projection{.in = x_, .norm = layer_norm(layer, norm_stem), .outputs = {}};
   if (const std::string fused = layer_name(layer, "attn_qkv"); has(fused + ".weight")) {
     const kernels::Linear all = linear(fused, in, q_out + k_out + v_out, q_);
     const auto part = [&](uint64_t first, uint64_t count, kernels::ValueId to) {
@@ -194,83 +210,173 @@ void ModelBuilder::attention(uint32_t layer, const AttentionOptions& options) {
                              .key_width = config().key_length,
                              .value_width = config().value_length};
   program.layers.push_back(heads);
-  project_qkv(layer, heads);
+  project_qkv(layer, heads, options.residual.norm);
+  program.ops.push_back(kernels::CacheAppend{
+      .q = q_,
+      .k = k_,
+      .v = v_,
+      .q_norm = head_norm(layer_name(layer, "attn_q_norm"), heads.queries, heads.key_width,
+                          options.qk_norm),
+      .k_norm =
+          head_norm(layer_name(layer, "attn_k_norm"), heads.keys, heads.key_width, options.qk_norm),
+      .rope = options.rope,
+      .layer = layer,
+      .temperature = options.temperature});
+  const float usual = 1.0f / std::sqrt(static_cast<float>(heads.key_width));
+  const uint64_t out_width = uint64_t{heads.queries} * heads.value_width;
+  program.ops.push_back(kernels::Attention{
+      .q = q_,
+      .out = wide(attended_, out_width),
+      .layer = layer,
+      .scale = options.scale != 0 ? options.scale : usual,
+      .softcap = options.softcap,
+      .window = options.window,
+      .sinks =
+          options.sinks ? bind(layer_name(layer, "attn_sinks.weight"), {heads.queries}) : kAbsent});
+  kernels::Linear out = linear(layer_name(layer, "attn_output"), out_width, config().embedding, x_);
+  if (options.residual.parallel) out.out = wide(branch_, config().embedding);
+  join(layer, attended_, out, options.residual, x_);
+}
 
-  kernels::CacheAppend append{
-      .q = q_, .k = k_, .v = v_, .q_norm = {}, .k_norm = {}, .rope = 0, .layer = layer};
-  if (options.qk_norm) {
-    append.q_norm.norm = norm(layer_name(layer, "attn_q_norm"), heads.key_width);
-    append.k_norm.norm = norm(layer_name(layer, "attn_k_norm"), heads.key_width);
+void ModelBuilder::join(uint32_t layer, kernels::ValueId in, kernels::Linear linear,
+                        const Residual& residual, kernels::ValueId before) {
+  kernels::Program& program = model_.program;
+  if (residual.post_norm.empty()) {
+    linear.add = before;
+    linear.scale = residual.scale;
+    program.ops.push_back(kernels::Projection{.in = in, .norm = {}, .outputs = {linear}});
+    return;
   }
-  program.ops.push_back(append);
-
-  const float scale =
-      options.scale != 0 ? options.scale : 1.0f / std::sqrt(static_cast<float>(heads.key_width));
-  program.ops.push_back(
-      kernels::Attention{.q = q_, .out = attended_, .layer = layer, .scale = scale});
-
-  kernels::Linear out = linear(layer_name(layer, "attn_output"),
-                               uint64_t{heads.queries} * heads.value_width, config().embedding, x_);
-  out.add = x_;
-  program.ops.push_back(kernels::Projection{.in = attended_, .norm = {}, .outputs = {out}});
+  linear.out = wide(branch_, config().embedding);
+  program.ops.push_back(kernels::Projection{.in = in, .norm = {}, .outputs = {linear}});
+  program.ops.push_back(kernels::AddNormed{.in = branch_,
+                                           .norm = layer_norm(layer, residual.post_norm),
+                                           .out = x_,
+                                           .add = before,
+                                           .scale = residual.scale});
 }
 
-void ModelBuilder::feed_forward(uint32_t layer) {
+void ModelBuilder::gated_unit(uint32_t layer, std::string_view suffix, uint64_t width,
+                              const kernels::Norm& norm, kernels::Activation activation) {
+  const uint64_t in = config().embedding;
+  const std::string gate = layer_name(layer, fmt::format("ffn_gate{}", suffix));
+  const std::string up = layer_name(layer, fmt::format("ffn_up{}", suffix));
+  kernels::Projection unit{.in = x_, .norm = norm, .outputs = {}, .activation = activation};
+  wide(hidden_, width);
+  if (has(gate + ".weight")) {
+    unit.outputs = {linear(gate, in, width, hidden_), linear(up, in, width, hidden_)};
+  } else {
+    const kernels::Linear fused = linear(up, in, 2 * width, hidden_);
+    for (const uint64_t first : {uint64_t{0}, width}) {
+      unit.outputs.push_back({.weight = rows_of(fused.weight, first, width),
+                              .bias = rows_of(fused.bias, first, width),
+                              .out = hidden_});
+    }
+  }
+  model_.program.ops.push_back(std::move(unit));
+}
+
+void ModelBuilder::feed_forward(uint32_t layer, const FeedForwardOptions& options) {
   const uint64_t in = config().embedding, width = config().feed_forward[layer];
-  model_.program.ops.push_back(
-      kernels::Projection{.in = x_,
-                          .norm = norm(layer_name(layer, "ffn_norm"), in),
-                          .outputs = {linear(layer_name(layer, "ffn_gate"), in, width, hidden_),
-                                      linear(layer_name(layer, "ffn_up"), in, width, hidden_)},
-                          .activation = kernels::Activation::kSilu});
-  kernels::Linear down = linear(layer_name(layer, "ffn_down"), width, in, x_);
-  down.add = x_;
-  model_.program.ops.push_back(kernels::Projection{.in = hidden_, .norm = {}, .outputs = {down}});
+  const kernels::Norm norm = layer_norm(layer, options.residual.norm);
+  if (options.gated) {
+    gated_unit(layer, "", width, norm, options.activation);
+  } else {
+    model_.program.ops.push_back(kernels::Projection{
+        .in = x_,
+        .norm = norm,
+        .outputs = {linear(layer_name(layer, "ffn_up"), in, width, wide(hidden_, width))},
+        .activation = options.activation});
+  }
+  join(layer, hidden_, linear(layer_name(layer, "ffn_down"), width, in, x_), options.residual,
+       options.residual.parallel ? branch_ : x_);
 }
 
-void ModelBuilder::experts(uint32_t layer) {
-  const uint64_t in = config().embedding, width = config().feed_forward[layer];
-  const uint64_t count = config().experts;
-  model_.program.ops.push_back(
-      kernels::Experts{.in = x_,
-                       .norm = norm(layer_name(layer, "ffn_norm"), in),
-                       .router = bind(layer_name(layer, "ffn_gate_inp.weight"), {in, count}),
-                       .gate = bind(layer_name(layer, "ffn_gate_exps.weight"), {in, width, count}),
-                       .up = bind(layer_name(layer, "ffn_up_exps.weight"), {in, width, count}),
-                       .down = bind(layer_name(layer, "ffn_down_exps.weight"), {width, in, count}),
-                       .used = config().experts_used,
-                       .out = x_,
-                       .add = x_});
+void ModelBuilder::experts(uint32_t layer, const ExpertsOptions& options) {
+  const uint64_t in = config().embedding, count = config().experts;
+  const uint64_t width = options.width > 0 ? options.width : config().feed_forward[layer];
+  const auto name = [&](const char* stem) { return layer_name(layer, stem); };
+  const kernels::Norm norm = layer_norm(layer, options.residual.norm);
+  kernels::Experts op{.in = x_,
+                      .norm = norm,
+                      .router = bind(name("ffn_gate_inp.weight"), {in, count}),
+                      .gate = bind(name("ffn_gate_exps.weight"), {in, width, count}),
+                      .up = bind(name("ffn_up_exps.weight"), {in, width, count}),
+                      .down = bind(name("ffn_down_exps.weight"), {width, in, count}),
+                      .used = config().experts_used,
+                      .out = x_,
+                      .add = x_,
+                      .routing = options.routing,
+                      .activation = options.activation,
+                      .gate_bias = bind_flat(name("ffn_gate_exps.bias"), {width, count}),
+                      .up_bias = bind_flat(name("ffn_up_exps.bias"), {width, count}),
+                      .down_bias = bind_flat(name("ffn_down_exps.bias"), {in, count})};
+  op.routing.bias = bind_if_present(name("ffn_gate_inp.bias"), {count});
+  op.routing.selection_bias = bind_if_present(name("exp_probs_b.bias"), {count});
+  op.routing.scale *= options.residual.scale;
+  if (options.shared_width == 0) {
+    model_.program.ops.push_back(op);
+    return;
+  }
+  // Everything that reads x comes before it changes.
+  op.out = wide(branch_, in);
+  gated_unit(layer, "_shexp", options.shared_width, norm, options.activation);
+  kernels::Linear down = linear(name("ffn_down_shexp"), options.shared_width, in, x_);
+  if (options.shared_gate) {
+    const kernels::Linear gate{.weight = bind(name("ffn_gate_inp_shexp.weight"), {in}),
+                               .out = wide(gate_, 1)};
+    down.gate = gate_;
+    model_.program.ops.push_back(kernels::Projection{
+        .in = x_, .norm = norm, .outputs = {gate}, .activation = kernels::Activation::kSigmoid});
+  }
+  model_.program.ops.push_back(op);
+  join(layer, hidden_, down, {.norm = {}, .scale = options.residual.scale}, branch_);
 }
 
-void ModelBuilder::output() {
+void ModelBuilder::output(float scale, float softcap) {
   kernels::Program& program = model_.program;
   const uint64_t width = config().embedding;
-  program.ops.push_back(kernels::SelectLogitRows{x_, gathered_});
+  const auto rows = kernels::ValueInfo::Rows::kLogits;
+  const kernels::ValueId gathered = program.add_value(config().embedding, rows);
+  logits_ = program.add_value(config().vocabulary, rows);
+  program.ops.push_back(kernels::SelectLogitRows{x_, gathered});
   const bool tied = !has("output.weight");
   kernels::Linear head{
       .weight = bind(tied ? "token_embd.weight" : "output.weight", {width, config().vocabulary}),
       .bias = bind_if_present("output.bias", {config().vocabulary}),
-      .out = logits_};
+      .out = logits_,
+      .scale = scale};
   program.ops.push_back(
-      kernels::Projection{.in = gathered_, .norm = norm("output_norm", width), .outputs = {head}});
+      kernels::Projection{.in = gathered, .norm = norm("output_norm", width), .outputs = {head}});
+  if (softcap > 0) program.ops.push_back(kernels::SoftCap{logits_, softcap});
+}
+
+// Tensors of the layers must all be understood; others (vision, further heads) are only named.
+void ModelBuilder::check_tensors() {
+  used_.insert({"rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"});
+  std::vector<std::string> unused;
+  for (const gguf::TensorView& tensor : file_.tensors()) {
+    if (used_.contains(tensor.name)) continue;
+    if (matters(tensor.name, config().layers)) {
+      reject("tensor-unknown", fmt::format("tensor {} is not known for {}", escape(tensor.name),
+                                           escape(config().architecture)));
+    }
+    unused.push_back(escape(tensor.name));
+  }
+  if (unused.empty()) return;
+  const size_t shown = std::min<size_t>(unused.size(), 3);
+  model_.warnings.push_back(fmt::format(
+      "{} tensors are not used by {}: {}{}", unused.size(), config().architecture,
+      fmt::join(unused.begin(), unused.begin() + static_cast<std::ptrdiff_t>(shown), ", "),
+      shown < unused.size() ? ", …" : ""));
 }
 
 Result<Model> ModelBuilder::finish() {
+  keys_.reject_unread(kGraphKeys);
+  QUERN_CHECK(keys_.status());
+  check_tensors();
   if (error_) return tl::unexpected(*error_);
   model_.program.finish(logits_);
-  used_.insert("rope_freqs.weight");  // read_rope takes it, on files that have it
-  std::vector<std::string> unused;
-  for (const gguf::TensorView& tensor : file_.tensors()) {
-    if (!used_.contains(tensor.name)) unused.push_back(escape(tensor.name));
-  }
-  if (!unused.empty()) {
-    const size_t shown = std::min<size_t>(unused.size(), 3);
-    model_.warnings.push_back(fmt::format(
-        "{} tensors are not used by {}: {}{}", unused.size(), config().architecture,
-        fmt::join(unused.begin(), unused.begin() + static_cast<std::ptrdiff_t>(shown), ", "),
-        shown < unused.size() ? ", …" : ""));
-  }
   return std::move(model_);
 }
 

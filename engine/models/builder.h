@@ -1,5 +1,5 @@
-// ModelBuilder: what the families share: reading the configuration, binding weights, appending the
-// usual blocks. Tensor names and shapes: spec, gguf container, section 7.
+// ModelBuilder: what the families share: binding weights and appending the usual blocks. Tensor
+// names and shapes: spec, gguf container, section 7.
 #pragma once
 
 #include <initializer_list>
@@ -8,39 +8,74 @@
 #include <string>
 #include <string_view>
 
-#include "engine/metadata.h"
-#include "engine/model.h"
+#include "engine/models/config.h"
 
 namespace quern::engine::models {
 
-// Reads the keys that every decoder has. Errors: "key-…".
-Result<Config> read_config(const gguf::File& file, std::string_view architecture);
-
 // Appends operations to a program. The first problem is kept, everything after it is harmless, and
-// finish() reports it; so a family reads like its paper.
+// finish() reports it; so a family reads like its paper. Norms and biases are named by the stem of
+// their tensors in a layer; an empty stem: there is none.
 class ModelBuilder {
  public:
-  ModelBuilder(const gguf::File& file, Config config, kernels::Rope rope);
+  using HeadNorms = std::optional<kernels::HeadNorm::Over>;
+
+  // `keys` must outlive the builder; blocks use `ropes` by index.
+  ModelBuilder(Keys& keys, Config config, std::vector<kernels::Rope> ropes);
 
   const Config& config() const { return model_.config; }
   bool has(std::string_view name) const { return file_.find_tensor(name) != nullptr; }
+  bool layer_has(uint32_t layer, std::string_view name) const;
 
-  // x = token embedding.
-  void embed();
-  struct AttentionOptions {
-    bool qk_norm = false;  // RMSNorm per head of q and k, before rope
-    float scale = 0;       // of the scores; 0: 1 / sqrt(key_length)
+  // x = scale * token embedding (+ the position's row of position_embd).
+  void embed(float scale = 1, bool positions = false);
+
+  // How a block joins the residual stream: x = x + scale * post_norm(block(norm(x))).
+  struct Residual {
+    std::string_view norm;
+    std::string_view post_norm = {};
+    float scale = 1;
+    // Attention and the feed-forward after it both read the x before them (Wang 2021).
+    bool parallel = false;
   };
-  // x = x + Wo · attention(norm(x)); biases where the file has them.
-  void attention(uint32_t layer, const AttentionOptions& options);
-  // x = x + down · (silu(gate · norm(x)) * (up · norm(x))).
-  void feed_forward(uint32_t layer);
-  // x = x + Σ experts, see kernels::Experts.
-  void experts(uint32_t layer);
-  // logits = output · norm(x) for the rows that want them; a tied file has no output matrix.
-  void output();
 
-  // Errors: "tensor-missing", "tensor-shape".
+  struct AttentionOptions {
+    Residual residual = {.norm = "attn_norm"};
+    uint32_t rope = 0;  // index, or kernels::kAbsent
+    HeadNorms qk_norm = {};
+    float scale = 0;  // of the scores; 0: 1 / sqrt(key_length)
+    float softcap = 0;
+    uint32_t window = 0;
+    bool sinks = false;
+    kernels::QueryTemperature temperature = {};
+  };
+  // x = x + Wo · attention(norm(x)); biases where the file has them; q, k and v apart or fused.
+  void attention(uint32_t layer, const AttentionOptions& options);
+
+  struct FeedForwardOptions {
+    Residual residual = {.norm = "ffn_norm"};
+    kernels::Activation activation = kernels::Activation::kSilu;
+    bool gated = true;
+  };
+  // x = x + down · (activation(gate · norm(x)) * (up · norm(x))), gate and up apart or fused; or
+  // x = x + down · activation(up · norm(x)). Biases where the file has them.
+  void feed_forward(uint32_t layer, const FeedForwardOptions& options);
+
+  struct ExpertsOptions {
+    Residual residual = {.norm = "ffn_norm"};
+    kernels::Routing routing = {};
+    kernels::Activation activation = kernels::Activation::kSilu;
+    uint32_t width = 0;         // of an expert; 0: the feed-forward's
+    uint32_t shared_width = 0;  // of the expert that every token takes; 0: there is none
+    bool shared_gate = false;   // which counts sigmoid(ffn_gate_inp_shexp · norm(x)) times
+  };
+  // x = x + Σ experts, see kernels::Experts; biases where the file has them.
+  void experts(uint32_t layer, const ExpertsOptions& options);
+
+  // logits = scale * output · norm(x), softcap > 0: capped, for the rows that want them; a tied
+  // file has no output matrix.
+  void output(float scale = 1, float softcap = 0);
+
+  // Errors: "key-…", "tensor-missing", "tensor-shape", "tensor-unknown".
   Result<Model> finish();
 
  private:
@@ -48,19 +83,38 @@ class ModelBuilder {
 
   kernels::WeightId bind(const std::string& name, Shape shape);
   kernels::WeightId bind_if_present(const std::string& name, Shape shape);
-  // Rows [first, first + count) of a bound matrix as a weight of their own.
+  // The same as one vector: [a * b] of a tensor [a, b].
+  kernels::WeightId bind_flat(const std::string& name, Shape shape);
+  // Rows [first, first + count) of a bound matrix or vector as a weight of their own.
   kernels::WeightId rows_of(kernels::WeightId weight, uint64_t first, uint64_t count);
   kernels::WeightId add(const gguf::TensorView& tensor, std::array<uint64_t, 4> shape);
   kernels::Linear linear(const std::string& stem, uint64_t in, uint64_t out, kernels::ValueId to);
   kernels::Norm norm(const std::string& stem, uint64_t width);
-  void project_qkv(uint32_t layer, const kernels::Heads& heads);
+  kernels::Norm layer_norm(uint32_t layer, std::string_view stem);
+  kernels::HeadNorm head_norm(const std::string& stem, uint64_t heads, uint64_t width,
+                              HeadNorms over);
+  // A value of at least `width`, made at its first use.
+  kernels::ValueId wide(kernels::ValueId& value, uint64_t width);
+  void project_qkv(uint32_t layer, const kernels::Heads& heads, std::string_view norm_stem);
+  // hidden = activation(gate · norm(x)) * (up · norm(x)).
+  void gated_unit(uint32_t layer, std::string_view suffix, uint64_t width,
+                  const kernels::Norm& norm, kernels::Activation activation);
+  // Ends a block: x = x + scale * post_norm(linear · in).
+  void join(uint32_t layer, kernels::ValueId in, kernels::Linear linear, const Residual& residual,
+            kernels::ValueId before);
   void reject(std::string code, std::string message);
+  void check_tensors();
 
+  Keys& keys_;
   const gguf::File& file_;
   Model model_;
   std::set<std::string, std::less<>> used_;
   std::optional<Error> error_;
-  kernels::ValueId x_, q_, k_, v_, attended_, hidden_, gathered_, logits_;
+  kernels::ValueId x_, logits_ = kernels::kAbsent;
+  // Of a block; branch_ is x + attention before a parallel feed-forward, or what is not yet added.
+  kernels::ValueId q_ = kernels::kAbsent, k_ = kernels::kAbsent, v_ = kernels::kAbsent,
+                   attended_ = kernels::kAbsent, hidden_ = kernels::kAbsent,
+                   branch_ = kernels::kAbsent, gate_ = kernels::kAbsent;
 };
 
 }  // namespace quern::engine::models

@@ -7,20 +7,20 @@
 namespace quern::engine::models {
 
 Result<Model> read_llama(const gguf::File& file) {
-  QUERN_TRY(Config config, read_config(file, "llama"));
-  QUERN_TRY(kernels::Rope rope, read_rope(file, config, kernels::Rope::Pairs::kInterleaved));
   Keys keys(file, "llama");
+  QUERN_TRY(Config config, read_config(keys));
+  QUERN_TRY(kernels::Rope rope, read_rope(keys, config, kernels::Rope::Pairs::kInterleaved));
   const auto scale = static_cast<float>(keys.real("attention.scale", {0, 1e3}, 0.0));
-  QUERN_CHECK(keys.status());
+  const kernels::Routing routing = read_routing(keys, config);
 
-  ModelBuilder model(file, std::move(config), std::move(rope));
+  ModelBuilder model(keys, std::move(config), {rope});
   model.embed();
   for (uint32_t layer = 0; layer < model.config().layers; ++layer) {
     model.attention(layer, {.scale = scale});
     if (model.config().experts > 0) {
-      model.experts(layer);
+      model.experts(layer, {.routing = routing});
     } else {
-      model.feed_forward(layer);
+      model.feed_forward(layer, {});
     }
   }
   model.output();

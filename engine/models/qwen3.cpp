@@ -7,13 +7,15 @@
 namespace quern::engine::models {
 
 Result<Model> read_qwen3(const gguf::File& file) {
-  QUERN_TRY(Config config, read_config(file, "qwen3"));
-  QUERN_TRY(kernels::Rope rope, read_rope(file, config, kernels::Rope::Pairs::kHalves));
-  ModelBuilder model(file, std::move(config), std::move(rope));
+  Keys keys(file, "qwen3");
+  QUERN_TRY(Config config, read_config(keys));
+  QUERN_TRY(kernels::Rope rope, read_rope(keys, config, kernels::Rope::Pairs::kHalves));
+
+  ModelBuilder model(keys, std::move(config), {rope});
   model.embed();
   for (uint32_t layer = 0; layer < model.config().layers; ++layer) {
-    model.attention(layer, {.qk_norm = true});
-    model.feed_forward(layer);
+    model.attention(layer, {.qk_norm = kernels::HeadNorm::Over::kEachHead});
+    model.feed_forward(layer, {});
   }
   model.output();
   return model.finish();
