@@ -71,6 +71,9 @@ class Engine {
 
   // See kernels::Executable; seconds has one value per operation of model().program, or none.
   void time_operations(std::span<double> seconds) { executable_->time_operations(seconds); }
+  void observe_inputs(const kernels::Executable::InputObserver& observer) {
+    executable_->observe_inputs(observer);
+  }
 
  private:
   Engine(gguf::File file, Model model, const EngineOptions& options);

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -98,6 +99,36 @@ std::vector<float> Importance::of(std::string_view tensor, uint64_t matrix) cons
   std::vector<float> mean(first, first + static_cast<ptrdiff_t>(sums.columns));
   for (float& v : mean) v /= sums.counts[matrix];
   return mean;
+}
+
+ImportanceCollector::ImportanceCollector(std::span<const gguf::TensorView> weights) {
+  for (const gguf::TensorView& tensor : weights) {
+    const uint64_t matrices = tensor.shape[2] * tensor.shape[3];
+    entries_.emplace(tensor.name, Entry{std::vector<double>(matrices * tensor.row_values()),
+                                        std::vector<double>(matrices), tensor.row_values()});
+  }
+}
+
+void ImportanceCollector::add(std::string_view weight, size_t expert, std::span<const float> rows,
+                              size_t values) {
+  const auto found = entries_.find(weight);
+  if (found == entries_.end()) return;
+  double* squares = &found->second.squares[expert * values];
+  for (size_t i = 0; i < rows.size(); ++i) {
+    squares[i % values] += static_cast<double>(rows[i]) * rows[i];
+  }
+  found->second.counts[expert] += static_cast<double>(rows.size() / values);
+}
+
+Importance ImportanceCollector::result() const {
+  Importance importance;
+  for (const auto& [name, entry] : entries_) {
+    if (std::ranges::all_of(entry.counts, [](double count) { return count == 0; })) continue;
+    importance.tensors[name] = {entry.columns,
+                                {entry.squares.begin(), entry.squares.end()},
+                                {entry.counts.begin(), entry.counts.end()}};
+  }
+  return importance;
 }
 
 }  // namespace quern::engine

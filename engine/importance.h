@@ -36,4 +36,23 @@ class Importance {
   uint32_t chunk_size = 0;
 };
 
+// Adds up the inputs of a model's matrices while an engine runs (Engine::observe_inputs).
+class ImportanceCollector {
+ public:
+  explicit ImportanceCollector(std::span<const gguf::TensorView> weights);
+
+  // rows: [rows][values], the inputs of one matrix.
+  void add(std::string_view weight, size_t expert, std::span<const float> rows, size_t values);
+  // What was added so far; matrices that nothing was added for are left out.
+  Importance result() const;
+
+ private:
+  struct Entry {
+    std::vector<double> squares;  // [matrices][columns]
+    std::vector<double> counts;   // [matrices]
+    uint64_t columns;
+  };
+  std::map<std::string, Entry, std::less<>> entries_;
+};
+
 }  // namespace quern::engine

@@ -65,6 +65,11 @@ class Executable {
   // Later runs add the time they spend in each operation to seconds[i], i an index into
   // Program::ops; an empty span ends that. For benchmarks; a backend may ignore it.
   virtual void time_operations(std::span<double> seconds) { static_cast<void>(seconds); }
+  // Later runs show what they multiply each matrix with: f32 [rows][values], the weight's name, and
+  // which matrix of a stack of experts. For importance data; a backend may ignore it.
+  using InputObserver = std::function<void(std::string_view weight, size_t expert,
+                                           std::span<const float> rows, size_t values)>;
+  virtual void observe_inputs(const InputObserver& observer) { static_cast<void>(observer); }
 };
 
 class Backend {

@@ -33,6 +33,7 @@ void add_logits(CLI::App& app, Run& run);
 void add_plan(CLI::App& app, Run& run);
 void add_synth(CLI::App& app, Run& run);
 void add_quantize(CLI::App& app, Run& run);
+void add_imatrix(CLI::App& app, Run& run);
 void add_perplexity(CLI::App& app, Run& run);
 void add_compare(CLI::App& app, Run& run);
 void add_bench(CLI::App& app, Run& run);

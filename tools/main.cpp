@@ -40,6 +40,7 @@ int main(int argc, char** argv) {
   add_plan(app, run);
   add_synth(app, run);
   add_quantize(app, run);
+  add_imatrix(app, run);
   add_perplexity(app, run);
   add_compare(app, run);
   add_bench(app, run);

@@ -119,6 +119,7 @@ class CpuExecutable final : public Executable {
   }
 
   void time_operations(std::span<double> seconds) override { op_seconds_ = seconds; }
+  void observe_inputs(const InputObserver& observer) override { context_.observer = observer; }
 
  private:
   const Program program_;

@@ -35,6 +35,7 @@ struct Context {
   CpuCache& cache;
   ThreadPool& pool;
   const Batch* batch = nullptr;
+  Executable::InputObserver observer = {};
 
   size_t rows(ValueId id) const {
     return program.values[id].rows == ValueInfo::Rows::kBatch ? batch->tokens.size()

@@ -83,11 +83,21 @@ float sum_of(size_t count, Value x) {
   return sums[0];
 }
 
+void show_inputs(std::span<const LinearTask> tasks, const Executable::InputObserver& observer) {
+  for (const LinearTask& task : tasks) {
+    const std::span rows(task.input.floats, task.input.tokens * task.input.values);
+    observer(task.matrix.name, task.matrix.expert, rows, task.input.values);
+    if (task.up) observer(task.up->name, task.up->expert, rows, task.input.values);
+  }
+}
+
 }  // namespace
 
 Matrix Matrix::of(const Weight& weight, size_t expert) {
   const gguf::TensorView& tensor = weight.tensor;
-  Matrix matrix{.format = tensor.format,
+  Matrix matrix{.name = tensor.name,
+                .expert = expert,
+                .format = tensor.format,
                 .bytes = weight.packed ? weight.packed : tensor.bytes.data(),
                 .row_bytes = tensor.row_bytes(),
                 .tile_bytes = kRowTile * tensor.row_bytes(),
@@ -109,6 +119,7 @@ size_t linear_scratch_bytes(size_t tokens) {
 }
 
 void run_linear(std::span<const LinearTask> tasks, Context& context) {
+  if (context.observer) show_inputs(tasks, context.observer);
   // ends[i]: number of tiles in tasks 0 … i, so that one loop hands out the tiles of all of them.
   std::vector<size_t> ends;
   size_t total = 0;

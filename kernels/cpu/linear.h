@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <span>
+#include <string_view>
 
 #include "kernels/cpu/context.h"
 
@@ -17,6 +18,8 @@ struct LinearInput {
 };
 
 struct Matrix {
+  std::string_view name;  // of its tensor
+  size_t expert;          // which of the stack
   gguf::Format format;
   const std::byte* bytes;
   size_t row_bytes;   // as in the file
