@@ -3,7 +3,7 @@
 JOBS ?= $(shell nproc)
 PRESETS := release debug asan tsan
 
-.PHONY: run build test check packages format tidy $(addprefix test-,$(PRESETS))
+.PHONY: run build test check packages format tidy test-kernel bench-kernel $(addprefix test-,$(PRESETS))
 
 run: build
 	./build/release/quern run
@@ -22,6 +22,22 @@ test-%: packages
 	cmake --preset $*
 	cmake --build --preset $* -j $(JOBS)
 	ctest --preset $* -j $(JOBS)
+
+# While working on one format: make test-kernel K=q4_k, make bench-kernel K=q4_k.
+K ?= all
+
+test-kernel: build/release/build.ninja
+	cmake --build --preset release -j $(JOBS) --target quern
+	./build/release/quern conform $(K) --quick
+
+# The benches use a format's name as it is written in formats.def.
+bench-kernel: build/release/build.ninja
+	cmake --build --preset release -j $(JOBS) --target kernels_bench
+	./build/release/bench/kernels_bench --benchmark_min_time=0.2s --benchmark_filter="/$$( \
+	  awk -F'"' 'tolower($$2) == tolower("$(K)") { print $$2 }' gguf/formats.def)\$$"
+
+build/release/build.ninja:
+	cmake --preset release
 
 # Installs what packages.txt names and the machine lacks; asks for root only then.
 packages:

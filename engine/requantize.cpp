@@ -177,8 +177,10 @@ void set_metadata(const gguf::File& file, const RequantizeOptions& options, gguf
   }
 }
 
-Status write_converted(const gguf::File& file, std::span<const TensorPlan> plan,
-                       const RequantizeOptions& options, const std::string& path) {
+// Describes the new file and gives the writer to `finish`, which asks it for the bytes.
+template <typename Finish>
+auto convert(const gguf::File& file, std::span<const TensorPlan> plan,
+             const RequantizeOptions& options, Finish&& finish) {
   gguf::Writer writer;
   set_metadata(file, options, writer);
   uint64_t elements = 0;
@@ -191,7 +193,7 @@ Status write_converted(const gguf::File& file, std::span<const TensorPlan> plan,
                       [&](std::span<std::byte> out) { return conversion.convert(entry, out); });
   }
   for (const gguf::NumberTensorView& numbers : file.number_tensors()) writer.copy(numbers);
-  return writer.write(path);
+  return finish(writer);
 }
 
 }  // namespace
@@ -215,7 +217,16 @@ Result<std::vector<TensorPlan>> plan_formats(const gguf::File& file, const Mix& 
 
 Status requantize(const gguf::File& file, std::span<const TensorPlan> plan,
                   const RequantizeOptions& options, const std::string& path) {
-  return catch_exceptions([&] { return write_converted(file, plan, options, path); });
+  return catch_exceptions([&] {
+    return convert(file, plan, options, [&](const auto& writer) { return writer.write(path); });
+  });
+}
+
+Result<std::vector<std::byte>> requantized(const gguf::File& file, std::span<const TensorPlan> plan,
+                                           const RequantizeOptions& options) {
+  return catch_exceptions([&] {
+    return convert(file, plan, options, [](const auto& writer) { return writer.bytes(); });
+  });
 }
 
 }  // namespace quern::engine

@@ -56,4 +56,8 @@ struct RequantizeOptions {
 Status requantize(const gguf::File& file, std::span<const TensorPlan> plan,
                   const RequantizeOptions& options, const std::string& path);
 
+// The same file in memory.
+Result<std::vector<std::byte>> requantized(const gguf::File& file, std::span<const TensorPlan> plan,
+                                           const RequantizeOptions& options);
+
 }  // namespace quern::engine

@@ -13,14 +13,13 @@ namespace quern::kernels {
 namespace {
 
 constexpr uint32_t kIn = 2048, kOut = 8192, kMatrices = 16, kRows = 256;
-constexpr gguf::Format kFormat = gguf::Format::Q4_K;
 
 // One value through all matrices, each with weights of its own.
-Program chain() {
+Program chain(gguf::Format format) {
   Program program;
   const ValueId in = program.add_value(kIn), out = program.add_value(kOut);
   for (WeightId id = 0; id < kMatrices; ++id) {
-    program.weights.push_back({"", kFormat, {kIn, kOut, 1, 1}});
+    program.weights.push_back({"", format, {kIn, kOut, 1, 1}});
     program.ops.push_back(
         Projection{.in = in, .norm = {}, .outputs = {{.weight = id, .out = out}}});
   }
@@ -52,15 +51,15 @@ Result<double> median_seconds(Executable& executable, uint32_t rows, int runs) {
   return seconds[static_cast<size_t>(runs / 2)];
 }
 
-Result<KernelRates> measure(size_t threads) {
-  const Program program = chain();
+Result<KernelRates> measure(size_t threads, gguf::Format format) {
+  const Program program = chain(format);
   const uint64_t matrix = program.weights[0].bytes();
   const auto bytes = std::make_unique_for_overwrite<std::byte[]>(matrix * kMatrices);
   std::memset(bytes.get(), 0x11, matrix * kMatrices);  // blocks with small, ordinary scales
   std::vector<gguf::TensorView> weights;
   for (const WeightInfo& info : program.weights) {
     const std::span<const std::byte> part(bytes.get() + weights.size() * matrix, matrix);
-    weights.push_back({info.name, kFormat, info.shape, 2, part});
+    weights.push_back({info.name, format, info.shape, 2, part});
   }
   const std::unique_ptr<Backend> backend = make_cpu_backend(threads);
   QUERN_TRY(const std::unique_ptr<Cache> cache, backend->make_cache(program, CacheType::kF16, 1));
@@ -76,8 +75,8 @@ Result<KernelRates> measure(size_t threads) {
 
 }  // namespace
 
-Result<KernelRates> probe_kernels(size_t threads) {
-  return catch_exceptions([&] { return measure(threads); });
+Result<KernelRates> probe_kernels(size_t threads, gguf::Format format) {
+  return catch_exceptions([&] { return measure(threads, format); });
 }
 
 }  // namespace quern::kernels

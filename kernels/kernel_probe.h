@@ -4,6 +4,7 @@
 
 #include <cstddef>
 
+#include "gguf/format.h"
 #include "gguf/result.h"
 
 namespace quern::kernels {
@@ -13,8 +14,8 @@ struct KernelRates {
   double prefill_operations = 0;  // ops/s with many rows; a multiply-add counts as two
 };
 
-// Multiplies with Q4_K matrices of 150 MB, more than caches hold, for about a second. `threads` 0:
-// all processors. Errors: "out-of-memory".
-Result<KernelRates> probe_kernels(size_t threads);
+// Multiplies with matrices of 268 million values, more than caches hold (150 MB in Q4_K), for about
+// a second. `threads` 0: all processors. Errors: "out-of-memory".
+Result<KernelRates> probe_kernels(size_t threads, gguf::Format format = gguf::Format::Q4_K);
 
 }  // namespace quern::kernels

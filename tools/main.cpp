@@ -3,6 +3,7 @@
 
 #include "gguf/exceptions.h"
 #include "tools/commands.h"
+#include "tools/conform.h"
 
 namespace quern::tools {
 namespace {
@@ -41,6 +42,7 @@ int main(int argc, char** argv) {
   add_synth(app, run);
   add_quantize(app, run);
   add_imatrix(app, run);
+  add_conform(app, run);
   add_perplexity(app, run);
   add_compare(app, run);
   add_bench(app, run);

@@ -55,14 +55,14 @@ TEST(Imatrix, sumsSquaresOfWhatMatricesAreMultipliedWith) {
   const engine::Row row{&sequence, 1, true};
   ASSERT_TRUE((*engine)->step(std::span(&row, 1), engine::CancelToken{false}));
   const engine::Importance importance = collector.result();
-  // RMS norm: mean((x / weight)^2) = 1.
+  // RMS norm: mean((x / weight)^2) = 1, but for its epsilon.
   const auto& sums = importance.tensors.at("blk.0.attn_q.weight");
   const auto* norm = (*engine)->file().find_tensor("blk.0.attn_norm.weight");
   std::vector<float> weight(norm->elements());
   std::memcpy(weight.data(), norm->bytes.data(), norm->bytes.size());
   double mean = 0;
   for (size_t i = 0; i < weight.size(); ++i) mean += sums.squares[i] / (weight[i] * weight[i]);
-  EXPECT_NEAR(mean / static_cast<double>(weight.size()), 1, 1e-3);
+  EXPECT_NEAR(mean / static_cast<double>(weight.size()), 1, 0.01);
 }
 
 TEST(ImatrixCollector, keepsExpertsApart) {

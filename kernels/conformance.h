@@ -1,0 +1,37 @@
+// Conformance: everything that a format and its kernels must get right, checked on this machine.
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "gguf/format.h"
+
+namespace quern::kernels {
+
+// Blocks and the values that they stand for, from an independent decoder.
+struct GoldenBlocks {
+  std::string name;
+  std::span<const std::byte> blocks;
+  std::span<const std::byte> values;  // f32, perhaps unaligned
+};
+
+// A check and, if it failed, what and where: block and value, or row and token.
+struct Finding {
+  std::string check;
+  std::string problem;  // empty: passed
+};
+
+// Scalar decode against golden blocks; decode, dot products (mapped and packed) and packing on
+// every instruction set of this machine against the scalar reference, on edge and random blocks;
+// dot products against double precision; the encoder on ordinary and difficult rows. `format` must
+// be quantized.
+std::vector<Finding> check_format(gguf::Format format, std::span<const GoldenBlocks> golden);
+
+// Relative rms error of the encoder on fixed rows of 8 * 1024 values.
+struct EncoderErrors {
+  double normal, heavy_tail;
+};
+EncoderErrors encoder_errors(gguf::Format format);
+
+}  // namespace quern::kernels
