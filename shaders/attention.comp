@@ -1,7 +1,7 @@
 // Causal attention over the blocks of a layer's cache, for decoding and for prompts: softmax in one
-// pass over the positions (Milakov and Gimelshein 2018), the positions in several splits where a step
-// has few rows. Queries of a workgroup share a key/value head: kRows rows times kHeads heads. Push
-// constants, specialization constants and grid: shared.h, AttentionPush.
+// pass over the positions (Milakov and Gimelshein 2018), the positions in several splits where a
+// step has few rows. Queries of a workgroup share a key/value head: kRows rows times kHeads heads.
+// Push constants, specialization constants and grid: shared.h, AttentionPush.
 //
 // A step of the loop is one block of 64 positions:
 //   scores   an invocation takes one position and some of the queries
@@ -23,7 +23,9 @@ layout(push_constant, scalar) uniform Push { AttentionPush push; };
 layout(buffer_reference, scalar, buffer_reference_align = 4) coherent buffer Partials {
   float at[];
 };
-layout(buffer_reference, scalar, buffer_reference_align = 4) coherent buffer Counters { uint at[]; };
+layout(buffer_reference, scalar, buffer_reference_align = 4) coherent buffer Counters {
+  uint at[];
+};
 
 const uint kQueries = kRows * kHeads;
 const uint kKeyQuads = kKeyWidth / 4, kValueQuads = kValueWidth / 4;
@@ -148,8 +150,8 @@ void add_values(uint64_t tile, uint count) {
   }
 }
 
-// Attends to this split's share of the blocks that rows first … last - 1, which are of one sequence,
-// see.
+// Attends to this split's share of the blocks that rows first … last - 1, which are of one
+// sequence, see.
 void attend_segment(uint first, uint last, uint table) {
   for (uint query = self; query < kQueries; query += kAttentionWidth) {
     const uint row = query / kHeads;

@@ -14,5 +14,9 @@ layout(buffer_reference, scalar, buffer_reference_align = 2) buffer Halves { uin
 layout(buffer_reference, scalar, buffer_reference_align = 16) buffer Vec4s { vec4 at[]; };
 layout(buffer_reference, scalar, buffer_reference_align = 16) buffer WordQuads { uvec4 at[]; };
 layout(buffer_reference, scalar, buffer_reference_align = 8) buffer WordPairs { uvec2 at[]; };
-layout(buffer_reference, scalar, buffer_reference_align = 4) readonly buffer BatchRows { BatchRow at[]; };
-layout(buffer_reference, scalar, buffer_reference_align = 4) buffer ExpertTiles { ExpertTile at[]; };
+layout(buffer_reference, scalar, buffer_reference_align = 4) readonly buffer BatchRows {
+  BatchRow at[];
+};
+layout(buffer_reference, scalar, buffer_reference_align = 4) buffer ExpertTiles {
+  ExpertTile at[];
+};

@@ -1,5 +1,5 @@
-// Rows of a table, decoded: out[row] = scale * table[token of row]. One invocation decodes a unit of
-// eight values. Push constants and grid: shared.h, GatherPush.
+// Rows of a table, decoded: out[row] = scale * table[token of row]. One invocation decodes a unit
+// of eight values. Push constants and grid: shared.h, GatherPush.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "buffers.glsl"

@@ -1,9 +1,9 @@
 // Products of a quantized matrix with many rows of activations, for prompts: a workgroup computes a
-// tile of kMatmulTile values r by as many rows t, an invocation 4 by 4 of them. Each step takes four
-// units of every row into shared memory, weights decoded, x times the norm's weight; a unit's eight
-// values need not be neighbours, so columns of both tiles are in the order of the units. The factor
-// 1/rms(x) follows at the end, from squares summed beside. Push constants and grid: shared.h,
-// MatmulPush.
+// tile of kMatmulTile values r by as many rows t, an invocation 4 by 4 of them. Each step takes
+// four units of every row into shared memory, weights decoded, x times the norm's weight; a unit's
+// eight values need not be neighbours, so columns of both tiles are in the order of the units. The
+// factor 1/rms(x) follows at the end, from squares summed beside. Push constants and grid:
+// shared.h, MatmulPush.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
@@ -19,7 +19,8 @@ const uint kColumns = 8 * kUnits;   // values of a step
 const uint kStride = kMatmulTile / 4 + 1;  // vec4 per column, one of them padding
 
 // [column][tile row], four rows of the tile in a vec4.
-shared vec4 weight_tile[kColumns * kStride], up_tile[kColumns * kStride], x_tile[kColumns * kStride];
+shared vec4 weight_tile[kColumns * kStride], up_tile[kColumns * kStride];
+shared vec4 x_tile[kColumns * kStride];
 shared float factors[kMatmulTile];      // 1/rms of each row t
 shared float squares[kMatmulWidth];
 
@@ -109,7 +110,8 @@ void main() {
   [[dont_unroll]] for (uint k = 0; k < 16; ++k) {
     const uint t = 4 * tile_t + k / 4, r = first_output + 4 * tile_r + k % 4;
     if (t >= rows.count || r >= push.out_width) continue;
-    const float product = pick(products, k % 4)[k / 4], up = pick(ups, k % 4)[k / 4];
-    store_product(rows.expert, output_row(rows.start + t), r, factors[t] * product, factors[t] * up);
+    const float product = factors[t] * pick(products, k % 4)[k / 4];
+    const float up = factors[t] * pick(ups, k % 4)[k / 4];
+    store_product(rows.expert, output_row(rows.start + t), r, product, up);
   }
 }

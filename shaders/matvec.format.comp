@@ -1,7 +1,7 @@
-// Products of a quantized matrix with a few rows of activations, for decoding: one subgroup computes
-// kTogether values of all rows, so that what it reads of x serves them all. The RMS norm costs no
-// pass of its own: y = 1/rms(x) * Σ w_k (x_k g_k), and Σ x_k² is summed beside the products. Push
-// constants and grid: shared.h, MatmulPush.
+// Products of a quantized matrix with a few rows of activations, for decoding: one subgroup
+// computes kTogether values of all rows, so that what it reads of x serves them all. The RMS norm
+// costs no pass of its own: y = 1/rms(x) * Σ w_k (x_k g_k), and Σ x_k² is summed beside the
+// products. Push constants and grid: shared.h, MatmulPush.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_arithmetic : require
@@ -70,7 +70,8 @@ void compute(uint first) {
     for (uint i = 0; i < kTogether; ++i) {
       const float product = factor * subgroupAdd(products[i * kRows + t]);
       const float up = push.up != 0 ? factor * subgroupAdd(ups[i * kRows + t]) : 0;
-      if (subgroupElect()) results[t * kMatvecOutputs + first % kMatvecOutputs + i] = vec2(product, up);
+      const uint r = first % kMatvecOutputs + i;
+      if (subgroupElect()) results[t * kMatvecOutputs + r] = vec2(product, up);
     }
   }
 }

@@ -1,5 +1,5 @@
-// out = scale * norm(in) (+ add), one row per workgroup: RMS norm (Zhang and Sennrich 2019) or layer
-// norm (Ba et al. 2016). Push constants and grid: shared.h, NormPush.
+// out = scale * norm(in) (+ add), one row per workgroup: RMS norm (Zhang and Sennrich 2019) or
+// layer norm (Ba et al. 2016). Push constants and grid: shared.h, NormPush.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "buffers.glsl"

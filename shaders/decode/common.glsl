@@ -2,9 +2,9 @@
 //   SECOND                                      distance of the two runs of a unit, in values
 //   decode(block, codebooks, part, first, second)
 // which decodes unit `part` of a block, eight values: `first` are values i … i + 3 with
-// i = unit_start(part), `second` are values i + SECOND … i + SECOND + 3. The two runs are those whose
-// codes share bytes. Results equal those of the scalar decode to the bit, but for a device that
-// flushes subnormal numbers to zero. Included through format.glsl, which defines BLOCK,
+// i = unit_start(part) (units.glsl), `second` are values i + SECOND … i + SECOND + 3. The two runs
+// are those whose codes share bytes. Results equal those of the scalar decode to the bit, but for a
+// device that flushes subnormal numbers to zero. Included through format.glsl, which defines BLOCK,
 // BLOCK_VALUES and BLOCK_BYTES; float formats count eight values as a block (VALUES).
 #include "gguf/block_layout.h"
 
@@ -26,8 +26,8 @@ layout(buffer_reference, scalar, buffer_reference_align = BLOCK_ALIGN) readonly 
 ivec4 bytes_of(uint word) { return ivec4(uvec4(word) >> uvec4(0, 8, 16, 24) & 255u); }
 ivec4 signed_bytes(uint word) { return ivec4(int(word)) << ivec4(24, 16, 8, 0) >> 24; }
 
-// Four bytes of a block as a word, from byte `start`, which BLOCK_ALIGN divides if it is below 4, and
-// else 4: in as few loads as possible.
+// Four bytes of a block as a word, from byte `start`, which BLOCK_ALIGN divides if it is below 4,
+// and else 4: in as few loads as possible.
 uint load_word(BlockRef block, uint start) {
   const uint64_t address = uint64_t(block) + start;
 #if BLOCK_ALIGN >= 4
@@ -45,7 +45,9 @@ ivec4 load_bytes(BlockRef block, uint start) { return bytes_of(load_word(block, 
 float from_f16(uint16_t bits) { return unpackHalf2x16(uint(bits)).x; }
 
 // Bits first … first + 3 of a word.
-ivec4 bits4(uint word, uint first) { return ivec4(uvec4(word) >> (uvec4(0, 1, 2, 3) + first) & 1u); }
+ivec4 bits4(uint word, uint first) {
+  return ivec4(uvec4(word) >> (uvec4(0, 1, 2, 3) + first) & 1u);
+}
 
 // Word `index` of the codebook that starts at byte `start` (shared.h) of the codebooks.
 uint codebook_word(uint64_t codebooks, uint start, uint index) {

@@ -9,6 +9,7 @@ void decode(BlockRef block, uint64_t codebooks, uint part, out vec4 first, out v
   const uint index = uint(block.at.qs[4 * group + l / 2]) >> 8 * (l % 2) & 255;
   const uint fields = uint(block.at.qs[4 * group + 2]) | uint(block.at.qs[4 * group + 3]) << 16;
   const float scale = from_f16(block.at.d) * (float(fields >> 28) + 0.5) * 0.25;
-  signed_run(codebooks, kCodebookIq2Xxs, index, sign_mask(fields >> 7 * l & 127), scale, first, second);
+  const uint signs = sign_mask(fields >> 7 * l & 127);
+  signed_run(codebooks, kCodebookIq2Xxs, index, signs, scale, first, second);
 }
 #include "decode/units.glsl"

@@ -6,8 +6,8 @@
 const uint kQsStart = 0;
 const uint kQhStart = 48;
 
-// Digits i … i + 3 less one. Digit k of a byte is the integer part of 3 * (byte * 3^k mod 256) / 256.
-// Values 0 … 159: 32 bytes; to 239: 16 bytes; the rest: the four bytes of qh.
+// Digits i … i + 3 less one. Digit k of a byte is the integer part of 3 * (byte * 3^k mod 256) /
+// 256. Values 0 … 159: 32 bytes; to 239: 16 bytes; the rest: the four bytes of qh.
 ivec4 digits(BlockRef block, uint i) {
   const uint start = i < 160 ? 0 : i < 240 ? 160 : 240;
   const uint count = i < 160 ? 32 : i < 240 ? 16 : 4;
