@@ -155,6 +155,18 @@ std::vector<EncoderFigure> encoder_figures() {
   return figures;
 }
 
+// Together and last, so that nothing else is done meanwhile.
+Status measure_speed(Evidence& evidence) {
+  Progress progress("measuring");
+  progress.say("measuring this machine");
+  evidence.machine = kernels::probe(0);
+  for (FormatEvidence& row : evidence.rows) {
+    progress.say(fmt::format("measuring {}", gguf::info(row.format).name));
+    QUERN_TRY(row.rates, kernels::probe_kernels(0, row.format));
+  }
+  return {};
+}
+
 Status conform(ConformOptions options) {
   QUERN_TRY(const std::vector<Format> formats, chosen_formats(options.format));
   if (options.golden.empty()) options.golden = source_file("tests/golden/dequant.gguf");
@@ -171,21 +183,18 @@ Status conform(ConformOptions options) {
     QUERN_TRY(quality, QualityCheck::make(options));
   }
   Evidence evidence{.figures = encoder_figures()};
-  if (!options.quick) evidence.machine = kernels::probe(0);
   Progress progress("checking");
   for (const Format format : formats) {
     progress.say(fmt::format("checking {}", gguf::info(format).name));
     FormatEvidence row = check(format, golden, evidence.figures);
-    if (!options.quick) {
-      QUERN_TRY(row.rates, kernels::probe_kernels(0, format));
-    }
     if (quality) {
       QUERN_TRY(row.quality, quality->run(format));
     }
-    progress.clear();
-    QUERN_CHECK(write_stdout(to_text(row, evidence)));
     evidence.rows.push_back(std::move(row));
   }
+  progress.clear();
+  if (!options.quick) QUERN_CHECK(measure_speed(evidence));
+  for (const FormatEvidence& row : evidence.rows) QUERN_CHECK(write_stdout(to_text(row, evidence)));
   if (!options.markdown.empty()) {
     const std::string page = to_markdown(evidence);
     QUERN_TRY(gguf::ReplacedFile out, gguf::ReplacedFile::create(options.markdown));
