@@ -11,6 +11,7 @@
 #include "format.glsl"
 
 layout(local_size_x_id = 0) in;  // kMatmulWidth
+layout(constant_id = 2) const bool kGated = true;  // whether there is push.up
 layout(push_constant, scalar) uniform Push { MatmulPush push; };
 #include "epilogue.glsl"
 
@@ -19,8 +20,8 @@ const uint kColumns = 8 * kUnits;   // values of a step
 const uint kStride = kMatmulTile / 4 + 1;  // vec4 per column, one of them padding
 
 // [column][tile row], four rows of the tile in a vec4.
-shared vec4 weight_tile[kColumns * kStride], up_tile[kColumns * kStride];
-shared vec4 x_tile[kColumns * kStride];
+shared vec4 weight_tile[kColumns * kStride], x_tile[kColumns * kStride];
+shared vec4 up_tile[kGated ? kColumns * kStride : 1];
 shared float factors[kMatmulTile];      // 1/rms of each row t
 shared float squares[kMatmulWidth];
 
@@ -44,7 +45,7 @@ void load_step(uint first_unit, uint first_output, uint64_t x_row) {
   if (unit < push.in_width / 8) {
     const uint i = unit_index(unit) / 4, j = i + SECOND / 4;
     decode_unit(row_address(push.weight, r, push.in_width), push.codebooks, unit, w0, w1);
-    if (push.up != 0) {
+    if (kGated) {
       decode_unit(row_address(push.up, r, push.in_width), push.codebooks, unit, u0, u1);
     }
     x0 = Vec4s(x_row).at[i];
@@ -56,7 +57,7 @@ void load_step(uint first_unit, uint first_output, uint64_t x_row) {
     }
   }
   STORE_UNIT(weight_tile, u, row, w0, w1)
-  if (push.up != 0) {
+  if (kGated) {
     STORE_UNIT(up_tile, u, row, u0, u1)
   }
   STORE_UNIT(x_tile, u, row, x0, x1)
@@ -66,7 +67,7 @@ void multiply_step(uint tile_r, uint tile_t) {
   for (uint c = 0; c < kColumns; ++c) {
     const vec4 w = weight_tile[c * kStride + tile_r], x = x_tile[c * kStride + tile_t];
     for (uint i = 0; i < 4; ++i) products[i] += w[i] * x;
-    if (push.up != 0) {
+    if (kGated) {
       const vec4 u = up_tile[c * kStride + tile_r];
       for (uint i = 0; i < 4; ++i) ups[i] += u[i] * x;
     }

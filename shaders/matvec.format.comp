@@ -10,6 +10,7 @@
 
 layout(local_size_x_id = 0) in;  // a multiple of the subgroup size
 layout(constant_id = 2) const uint kRows = 1;
+layout(constant_id = 3) const bool kGated = true;  // whether there is push.up
 layout(push_constant, scalar) uniform Push { MatmulPush push; };
 #include "epilogue.glsl"
 
@@ -43,7 +44,7 @@ void add_products(uint unit, uint i, uint r) {
   vec4 w0, w1;
   decode_unit(row_address(push.weight, r, push.in_width), push.codebooks, unit, w0, w1);
   for (uint t = 0; t < kRows; ++t) products[i * kRows + t] += dot(w0, x0[t]) + dot(w1, x1[t]);
-  if (push.up == 0) return;
+  if (!kGated) return;
   decode_unit(row_address(push.up, r, push.in_width), push.codebooks, unit, w0, w1);
   for (uint t = 0; t < kRows; ++t) ups[i * kRows + t] += dot(w0, x0[t]) + dot(w1, x1[t]);
 }
@@ -69,7 +70,7 @@ void compute(uint first) {
     const float factor = norm_factor(t);
     for (uint i = 0; i < kTogether; ++i) {
       const float product = factor * subgroupAdd(products[i * kRows + t]);
-      const float up = push.up != 0 ? factor * subgroupAdd(ups[i * kRows + t]) : 0;
+      const float up = kGated ? factor * subgroupAdd(ups[i * kRows + t]) : 0;
       const uint r = first % kMatvecOutputs + i;
       if (subgroupElect()) results[t * kMatvecOutputs + r] = vec2(product, up);
     }

@@ -89,7 +89,8 @@ QUERN_CONSTANT kActivationClampedSwiglu = 5;
 // With `up`, two matrices of one format multiply x: out = activation(weight · x) * (up · x).
 // With `gate`, what `weight` gives is the up part: out = activation(gate[t][r]) * (weight · x); so
 // are units computed whose matrices have different formats.
-// Specialization constant 2 of matvec: rows t of a workgroup, 1 … kMatvecRows.
+// Specialization constants of matvec: 2 rows t of a workgroup, 1 … kMatvecRows, 3 whether there is
+// `up`; of matmul: 2 whether there is `up`.
 // Grid of matvec: x * y workgroups, each for kMatvecOutputs values r: the workgroup (x, y) takes
 // number y * (workgroups in x) + x; z covers the rows.
 // Grid of matmul: x covers out_width in tiles of kMatmulTile, y the rows in tiles of kMatmulTile;

@@ -141,12 +141,14 @@ Status OpRecorder::multiply(const Product& product) {
   push.in_width = static_cast<uint32_t>(weight.in());
   push.out_width = static_cast<uint32_t>(weight.out());
   push.rows = product.rows;
+  const uint32_t gated = push.up != 0;
   const bool sorted = push.tiles && push.indices;
   const bool tiled =
       push.tiles ? sorted : push.rows > shaders::kMatvecRows && offers_tiled(product.weight);
   if (tiled) {
+    const uint32_t constants[] = {shaders::kMatmulWidth, b_.device.caps().subgroup_size, gated};
     QUERN_TRY(const Kernel* kernel,
-              b_.device.kernel(kernel_name("matmul", weight.format), shaders::kMatmulWidth));
+              b_.device.kernel(kernel_name("matmul", weight.format), constants));
     const uint32_t tiles =
         product.tiles ? product.tiles : divide_up(push.rows, shaders::kMatmulTile);
     recorder_.dispatch(*kernel, push, {divide_up(push.out_width, shaders::kMatmulTile), tiles},
@@ -154,7 +156,7 @@ Status OpRecorder::multiply(const Product& product) {
     return {};
   }
   const uint32_t together = product.tiles ? 1 : std::min(push.rows, shaders::kMatvecRows);
-  const uint32_t constants[] = {kWidth, b_.device.caps().subgroup_size, together};
+  const uint32_t constants[] = {kWidth, b_.device.caps().subgroup_size, together, gated};
   QUERN_TRY(const Kernel* kernel,
             b_.device.kernel(kernel_name("matvec", weight.format), constants));
   Groups groups = spread(divide_up(push.out_width, shaders::kMatvecOutputs));

@@ -118,12 +118,12 @@ TEST_P(ShaderFormats, productsEqualThoseOfTheDecodedMatrix) {
                      .out_width = kOuts,
                      .rows = kRows};
   // One workgroup more than needed.
-  test::dispatch(kernel_name("matvec", GetParam()), {64, 0, kRows}, push, {.x = 2, .y = 2});
+  test::dispatch(kernel_name("matvec", GetParam()), {64, 0, kRows, 0}, push, {.x = 2, .y = 2});
   expect_products(test::vulkan_values<float>(out, kRows * kOuts), values_, x);
 
   const Buffer tiled = test::vulkan_buffer(Floats(kRows * kOuts));
   push.out_rows = tiled.address();
-  test::dispatch(kernel_name("matmul", GetParam()), {shaders::kMatmulWidth, 0}, push, {});
+  test::dispatch(kernel_name("matmul", GetParam()), {shaders::kMatmulWidth, 0, 0}, push, {});
   expect_products(test::vulkan_values<float>(tiled, kRows * kOuts), values_, x);
 }
 

@@ -94,7 +94,9 @@ class ShaderProducts : public ::testing::TestWithParam<Kernel> {
     const bool matvec = GetParam().name == "matvec_f16";
     if (matvec && push.tiles == 0) rows = (kRows + GetParam().rows - 1) / GetParam().rows;
     const Groups groups = matvec ? Groups{.x = 10, .y = 2, .z = rows} : Groups{.x = 3, .y = rows};
-    test::dispatch(GetParam().name, GetParam().constants, push, groups);
+    std::vector<uint32_t> constants = GetParam().constants;
+    constants.push_back(push.up != 0);
+    test::dispatch(GetParam().name, constants, push, groups);
   }
 
   // x of row t, with an RMS norm where `weight` is given.
