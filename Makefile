@@ -33,7 +33,7 @@ test-kernel: build/release/build.ninja
 # The benches use a format's name as it is written in formats.def.
 bench-kernel: build/release/build.ninja
 	cmake --build --preset release -j $(JOBS) --target kernels_bench
-	./build/release/bench/kernels_bench --benchmark_min_time=0.2s --benchmark_filter="/$$( \
+	./build/release/bench/kernels_bench --benchmark_min_time=0.2 --benchmark_filter="/$$( \
 	  awk -F'"' 'tolower($$2) == tolower("$(K)") { print $$2 }' gguf/formats.def)\$$"
 
 build/release/build.ninja:
