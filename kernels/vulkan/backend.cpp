@@ -44,7 +44,7 @@ std::unique_ptr<Backend> vulkan::make_backend(std::unique_ptr<Device> device) {
 }
 
 Result<std::unique_ptr<Backend>> make_vulkan_backend(size_t device, const VulkanOptions& options) {
-  QUERN_TRY(auto instance, vulkan::Instance::create());
+  QUERN_TRY(auto instance, vulkan::Instance::shared());
   QUERN_TRY(auto opened,
             Device::create(std::move(instance), device, {.cache_folder = options.cache_folder}));
   return vulkan::make_backend(std::move(opened));

@@ -43,7 +43,7 @@ std::string list_names(const std::vector<VulkanDevice>& devices) {
 }  // namespace
 
 Result<std::vector<VulkanDevice>> list_vulkan_devices() {
-  QUERN_TRY(const auto instance, vulkan::Instance::create());
+  QUERN_TRY(const auto instance, vulkan::Instance::shared());
   std::vector<VulkanDevice> devices;
   for (size_t i = 0; i < instance->device_count(); ++i) {
     const vulkan::DeviceCaps& caps = instance->caps(i);

@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
+#include <mutex>
 #include <span>
 
 #include "kernels/vulkan/features.h"
@@ -89,6 +91,18 @@ Result<std::shared_ptr<Instance>> Instance::create(bool validation) {
         "report messages"));
   }
   QUERN_CHECK(instance->enumerate());
+  return instance;
+}
+
+Result<std::shared_ptr<Instance>> Instance::shared(bool validation) {
+  static std::mutex mutex;
+  // Never freed, on purpose: see the header.
+  static auto& kept = *new std::array<std::shared_ptr<Instance>, 2>;
+  const std::lock_guard lock(mutex);
+  std::shared_ptr<Instance>& instance = kept[validation];
+  if (!instance) {
+    QUERN_TRY(instance, create(validation));
+  }
   return instance;
 }
 
