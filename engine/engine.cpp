@@ -9,6 +9,7 @@
 
 #include "gguf/exceptions.h"
 #include "gguf/validate.h"
+#include "kernels/vulkan.h"
 
 namespace quern::engine {
 namespace {
@@ -67,6 +68,35 @@ Status check_weights(const gguf::File& file, const Model& model, size_t threads,
   return {};
 }
 
+Result<std::unique_ptr<kernels::Backend>> make_device(std::string_view name) {
+  if (name == "reference") return kernels::make_reference_backend();
+  if (!name.starts_with("vulkan:")) {
+    return bad_input("device-name",
+                     fmt::format("no device {}: write cpu, reference, or vulkan: and the number or "
+                                 "a part of the name of a GPU; `quern doctor` lists them",
+                                 escape(name)));
+  }
+  QUERN_TRY(const auto gpus, kernels::list_vulkan_devices());
+  QUERN_TRY(const size_t index, kernels::find_vulkan_device(gpus, name.substr(7)));
+  return kernels::make_vulkan_backend(index, {});
+}
+
+// The CPU alone, or with the devices that the placement names.
+Result<std::unique_ptr<kernels::Backend>> make_backend(const Model& model,
+                                                       const EngineOptions& options) {
+  std::unique_ptr<kernels::Backend> cpu = kernels::make_cpu_backend(options.threads);
+  QUERN_TRY(std::vector<size_t> device_of,
+            place(model.program, model.config.layers, options.placement));
+  if (std::ranges::all_of(device_of, [](size_t device) { return device == 0; })) return cpu;
+  std::vector<std::unique_ptr<kernels::Backend>> devices;
+  devices.push_back(std::move(cpu));
+  for (const std::string& name : options.placement.devices) {
+    QUERN_TRY(std::unique_ptr<kernels::Backend> device, make_device(name));
+    devices.push_back(std::move(device));
+  }
+  return kernels::make_split_backend(std::move(devices), std::move(device_of));
+}
+
 }  // namespace
 
 EngineOptions resolve(EngineOptions options, const Config& config) {
@@ -91,12 +121,12 @@ kernels::MaxBatch max_batch(const EngineOptions& options) {
       .rows = options.batch_rows, .logit_rows = options.logit_rows, .positions = options.context};
 }
 
-Engine::Engine(gguf::File file, Model model, const EngineOptions& options)
+Engine::Engine(gguf::File file, Model model, const EngineOptions& options,
+               std::unique_ptr<kernels::Backend> backend)
     : file_(std::move(file)),
       model_(std::move(model)),
-      options_(resolve(options, model_.config)),
-      backend_(options_.reference ? kernels::make_reference_backend()
-                                  : kernels::make_cpu_backend(options_.threads)) {
+      options_(options),
+      backend_(std::move(backend)) {
   const LongRope& longer = model_.long_rope;
   if (options_.context > longer.beyond) model_.program.ropes[0] = longer.rope;
 }
@@ -108,14 +138,16 @@ Result<std::unique_ptr<Engine>> Engine::load(gguf::File file, const EngineOption
 Result<std::unique_ptr<Engine>> Engine::load_checked(gguf::File file,
                                                      const EngineOptions& options) {
   QUERN_TRY(Model model, read_model(file));
+  const EngineOptions resolved = resolve(options, model.config);
+  QUERN_TRY(std::unique_ptr<kernels::Backend> backend, make_backend(model, resolved));
   if (options.check_weights) {
-    const size_t threads = resolve(options, model.config).threads;
-    if (Status status = check_weights(file, model, threads, options.progress); !status) {
+    if (Status status = check_weights(file, model, resolved.threads, options.progress); !status) {
       status.error().path = file.path();
       return tl::unexpected(std::move(status.error()));
     }
   }
-  std::unique_ptr<Engine> engine(new Engine(std::move(file), std::move(model), options));
+  std::unique_ptr<Engine> engine(
+      new Engine(std::move(file), std::move(model), resolved, std::move(backend)));
   QUERN_CHECK(engine->allocate());
   QUERN_CHECK(engine->file_.check_unchanged());
   return engine;

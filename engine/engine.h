@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "engine/model.h"
+#include "engine/placement.h"
 #include "engine/sequence.h"
 #include "gguf/file.h"
 #include "kernels/backend.h"
@@ -30,7 +31,7 @@ struct EngineOptions {
   uint32_t sequences = 1;     // full-length sequences that the cache has room for
   // Packed weights are faster; mapped ones can be dropped when memory is short, and read again.
   kernels::WeightHome weights = kernels::WeightHome::kPacked;
-  bool reference = false;  // compute in plain scalar f32 (make_reference_backend), to compare with
+  Placement placement = {};
   bool check_weights = true;  // look for NaN and infinite scales; reads the whole file once
   std::function<void(double)> progress = {};  // told how far check_weights is, 0 to 1
 };
@@ -52,7 +53,8 @@ struct Row {
 class Engine {
  public:
   // Takes the file; it stays mapped as long as the engine lives. Errors: those of read_model,
-  // "weights-corrupt", "context-range", "out-of-memory", "threads", "file-changed".
+  // "weights-corrupt", "context-range", "out-of-memory", "threads", "file-changed"; those of place
+  // and of the devices.
   static Result<std::unique_ptr<Engine>> load(gguf::File file, const EngineOptions& options);
 
   const gguf::File& file() const { return file_; }
@@ -76,7 +78,8 @@ class Engine {
   }
 
  private:
-  Engine(gguf::File file, Model model, const EngineOptions& options);
+  Engine(gguf::File file, Model model, const EngineOptions& options,
+         std::unique_ptr<kernels::Backend> backend);
   static Result<std::unique_ptr<Engine>> load_checked(gguf::File file,
                                                       const EngineOptions& options);
   Status allocate();

@@ -8,6 +8,7 @@
 #include <memory>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "gguf/file.h"
 #include "gguf/result.h"
@@ -97,5 +98,10 @@ std::unique_ptr<Backend> make_cpu_backend(size_t threads);
 
 // Every operation in plain scalar C++, unquantized activations and cache: slow, for comparison.
 std::unique_ptr<Backend> make_reference_backend();
+
+// Several devices that compute a program together, as one backend. `device_of[g]` is the device of
+// group g of that program (split.h).
+std::unique_ptr<Backend> make_split_backend(std::vector<std::unique_ptr<Backend>> devices,
+                                            std::vector<size_t> device_of);
 
 }  // namespace quern::kernels

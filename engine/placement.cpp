@@ -1,0 +1,126 @@
+#include "engine/placement.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <charconv>
+#include <optional>
+
+#include "engine/tokenizer/regex.h"
+#include "kernels/op_visit.h"
+#include "kernels/split.h"
+
+namespace quern::engine {
+namespace {
+
+// Names of the weights of a group.
+std::vector<std::string_view> weight_names(const kernels::Program& program,
+                                           const kernels::OpGroup& group) {
+  struct Names : kernels::IdVisitor {
+    explicit Names(const kernels::Program& of) : program(of) {}
+    void weight(kernels::WeightId& id) override { names.push_back(program.weights[id].name); }
+    const kernels::Program& program;
+    std::vector<std::string_view> names;
+  } visitor(program);
+  for (size_t i = group.begin; i < group.end; ++i) {
+    kernels::Op op = program.ops[i];
+    visit_ids(op, visitor);
+  }
+  return std::move(visitor.names);
+}
+
+// The N of the first "blk.N.…".
+std::optional<uint32_t> layer_of(std::span<const std::string_view> names) {
+  for (const std::string_view name : names) {
+    uint32_t layer = 0;
+    if (!name.starts_with("blk.")) continue;
+    const auto [end, error] = std::from_chars(name.data() + 4, name.data() + name.size(), layer);
+    if (error == std::errc()) return layer;
+  }
+  return std::nullopt;
+}
+
+// Where a group is without rules. `first`: it comes before all layers.
+size_t usual_device(std::optional<uint32_t> layer, bool first, uint32_t layers,
+                    const Placement& placement) {
+  const size_t devices = placement.devices.size();
+  if (devices == 0 || placement.layers == 0) return 0;
+  if (!layer) return placement.layers <= layers ? 0 : first ? 1 : devices;
+  const uint32_t taken = std::min(placement.layers, layers), begin = layers - taken;
+  return *layer < begin ? 0 : 1 + size_t{*layer - begin} * devices / taken;
+}
+
+struct CompiledRule {
+  Regex regex;
+  size_t device;
+  bool used = false;
+};
+
+Result<std::vector<CompiledRule>> compile(const Placement& placement) {
+  std::vector<CompiledRule> rules;
+  for (const auto& [pattern, device] : placement.rules) {
+    const auto found = std::ranges::find(placement.devices, device);
+    if (device != "cpu" && found == placement.devices.end()) {
+      return bad_input(
+          "place-device",
+          fmt::format("--place {}={}: name that device with --device too; there are: "
+                      "cpu{}{}",
+                      escape(pattern), escape(device), placement.devices.empty() ? "" : ", ",
+                      fmt::join(placement.devices, ", ")));
+    }
+    Result<Regex> regex = Regex::compile(pattern);
+    if (!regex) {
+      return bad_input("place-pattern", fmt::format("--place {}: the pattern is not a regular "
+                                                    "expression",
+                                                    escape(pattern)));
+    }
+    const auto index = static_cast<size_t>(found - placement.devices.begin());
+    rules.push_back({std::move(*regex), device == "cpu" ? 0 : index + 1});
+  }
+  return rules;
+}
+
+}  // namespace
+
+Result<Placement::Rule> parse_rule(std::string_view text) {
+  const size_t equals = text.rfind('=');
+  if (equals == std::string_view::npos || equals == 0 || equals + 1 == text.size()) {
+    return bad_input(
+        "place-rule",
+        fmt::format("--place {}: write PATTERN=DEVICE, for example ffn_.*_exps=cpu", escape(text)));
+  }
+  return Placement::Rule{std::string(text.substr(0, equals)), std::string(text.substr(equals + 1))};
+}
+
+Result<std::vector<size_t>> place(const kernels::Program& program, uint32_t layers,
+                                  const Placement& placement) {
+  QUERN_TRY(std::vector<CompiledRule> rules, compile(placement));
+  Regex::Scratch scratch;
+  std::vector<size_t> devices;
+  bool first = true;  // no layer was met yet
+  for (const kernels::OpGroup& group : op_groups(program)) {
+    const std::vector<std::string_view> names = weight_names(program, group);
+    const std::optional<uint32_t> layer = layer_of(names);
+    first = first && !layer;
+    const auto matches = [&](const CompiledRule& rule) {
+      return std::ranges::any_of(names, [&](std::string_view name) {
+        return rule.regex.find(name, 0, scratch).has_value();
+      });
+    };
+    const auto rule = std::ranges::find_if(rules, matches);
+    if (rule != rules.end()) rule->used = true;
+    devices.push_back(rule != rules.end() ? rule->device
+                                          : usual_device(layer, first, layers, placement));
+  }
+  for (size_t i = 0; i < rules.size(); ++i) {
+    if (rules[i].used) continue;
+    return bad_input("place-pattern",
+                     fmt::format("--place {}={}: no tensor has such a name that an earlier rule "
+                                 "has not placed",
+                                 escape(placement.rules[i].pattern), placement.rules[i].device));
+  }
+  return devices;
+}
+
+}  // namespace quern::engine

@@ -1,0 +1,43 @@
+// Placement: which device computes which part of a model.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "gguf/result.h"
+#include "kernels/op.h"
+
+namespace quern::engine {
+
+// The CPU computes everything that nothing else is said of.
+struct Placement {
+  static constexpr uint32_t kEverything = UINT32_MAX;
+
+  // "Operations that use a tensor whose name matches are computed there."
+  struct Rule {
+    std::string pattern;  // Perl syntax, found anywhere in the name
+    std::string device;   // "cpu" or one of `devices`
+  };
+
+  // Besides the CPU: "vulkan:0", "vulkan:NAME" (see kernels::find_vulkan_device), or "reference",
+  // which computes everything in plain scalar f32, to compare with.
+  std::vector<std::string> devices;
+  // How many layers the devices take, shared out in their order: the model's last ones. More than
+  // it has: also the embedding and the output.
+  uint32_t layers = kEverything;
+  std::vector<Rule> rules;  // the first that matches counts, whatever `layers` says
+};
+
+// "PATTERN=DEVICE". Error: "place-rule".
+Result<Placement::Rule> parse_rule(std::string_view text);
+
+// The device of each of the program's groups (kernels::op_groups): 0 for the CPU, i + 1 for
+// devices[i]. Errors: "place-device" (a rule names a device that is not used), "place-pattern" (one
+// that cannot be read, or matches nothing).
+Result<std::vector<size_t>> place(const kernels::Program& program, uint32_t layers,
+                                  const Placement& placement);
+
+}  // namespace quern::engine

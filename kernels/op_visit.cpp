@@ -1,0 +1,92 @@
+#include "kernels/op_visit.h"
+
+#include <initializer_list>
+
+namespace quern::kernels {
+namespace {
+
+// Shows only what is present.
+struct Present {
+  IdVisitor& visitor;
+
+  void reads(std::initializer_list<ValueId*> ids) const {
+    for (ValueId* id : ids) {
+      if (*id != kAbsent) visitor.read(*id);
+    }
+  }
+  void writes(std::initializer_list<ValueId*> ids) const {
+    for (ValueId* id : ids) {
+      if (*id != kAbsent) visitor.write(*id);
+    }
+  }
+  void weights(std::initializer_list<WeightId*> ids) const {
+    for (WeightId* id : ids) {
+      if (*id != kAbsent) visitor.weight(*id);
+    }
+  }
+  void norm(Norm& norm) const { weights({&norm.weight, &norm.bias}); }
+};
+
+void visit(Embed& op, const Present& show) {
+  show.weights({&op.table, &op.positions});
+  show.writes({&op.out});
+}
+
+void visit(Projection& op, const Present& show) {
+  show.reads({&op.in});
+  show.norm(op.norm);
+  for (Linear& linear : op.outputs) {
+    show.reads({&linear.add, &linear.gate});
+    show.weights({&linear.weight, &linear.bias});
+  }
+  for (Linear& linear : op.outputs) show.writes({&linear.out});
+}
+
+void visit(AddNormed& op, const Present& show) {
+  show.reads({&op.in, &op.add});
+  show.norm(op.norm);
+  show.writes({&op.out});
+}
+
+void visit(SoftCap& op, const Present& show) {
+  show.reads({&op.x});
+  show.writes({&op.x});
+}
+
+void visit(CacheAppend& op, const Present& show) {
+  show.reads({&op.q, &op.k, &op.v});
+  show.norm(op.q_norm.norm);
+  show.norm(op.k_norm.norm);
+  if (op.rope != kAbsent) show.visitor.rope(op.rope);
+  show.visitor.layer(op.layer);
+  show.writes({&op.q});
+}
+
+void visit(Attention& op, const Present& show) {
+  show.reads({&op.q});
+  show.weights({&op.sinks});
+  show.visitor.layer(op.layer);
+  show.writes({&op.out});
+}
+
+void visit(Experts& op, const Present& show) {
+  show.reads({&op.in, &op.add});
+  show.norm(op.norm);
+  show.weights({&op.router, &op.gate, &op.up, &op.down});
+  show.weights({&op.routing.bias, &op.routing.selection_bias});
+  show.weights({&op.gate_bias, &op.up_bias, &op.down_bias});
+  show.writes({&op.out});
+}
+
+void visit(SelectLogitRows& op, const Present& show) {
+  show.reads({&op.in});
+  show.writes({&op.out});
+}
+
+}  // namespace
+
+void visit_ids(Op& op, IdVisitor& visitor) {
+  std::visit([&](auto& typed) { visit(typed, Present{visitor}); }, op);
+}
+
+}  // namespace quern::kernels

@@ -1,0 +1,145 @@
+// Several devices as one backend: each computes its part of the program, then hands one value on.
+#include <algorithm>
+#include <vector>
+
+#include "kernels/backend.h"
+#include "kernels/split.h"
+
+namespace quern::kernels {
+namespace {
+
+// What every device keeps of a block.
+class SplitCache final : public Cache {
+ public:
+  explicit SplitCache(std::vector<std::unique_ptr<Cache>> caches) : caches_(std::move(caches)) {}
+
+  uint64_t bytes() const override {
+    uint64_t sum = 0;
+    for (const auto& cache : caches_) sum += cache->bytes();
+    return sum;
+  }
+  void copy_block(uint32_t from, uint32_t to) override {
+    for (const auto& cache : caches_) cache->copy_block(from, to);
+  }
+  Cache& of(size_t device) { return *caches_[device]; }
+
+ private:
+  std::vector<std::unique_ptr<Cache>> caches_;  // per device
+};
+
+class SplitExecutable final : public Executable {
+ public:
+  explicit SplitExecutable(Split split)
+      : split_(std::move(split)), seconds_(split_.devices.size()) {}
+
+  Status compile(std::span<const std::unique_ptr<Backend>> backends,
+                 std::span<const gguf::TensorView> weights, SplitCache& cache, const MaxBatch& max,
+                 WeightHome home, const std::function<void(WeightId)>& packed) {
+    for (size_t i = 0; i < backends.size(); ++i) {
+      const DeviceProgram& device = split_.devices[i];
+      std::vector<gguf::TensorView> own;
+      for (const WeightId id : device.weights) own.push_back(weights[id]);
+      const auto own_packed = [&](WeightId id) {
+        if (packed) packed(device.weights[id]);
+      };
+      executables_.emplace_back();
+      if (device.program.parts.empty()) continue;
+      QUERN_TRY(executables_.back(),
+                backends[i]->compile(device.program, own, cache.of(i), max, home, own_packed));
+    }
+    return {};
+  }
+
+  Result<std::span<const float>> run(const Batch& batch, const std::atomic<bool>& cancel) override {
+    Batch part = batch;
+    for (const Turn& turn : split_.turns) {
+      part.part = turn.part;
+      QUERN_TRY(part.input, executables_[turn.device]->run(part, cancel));
+    }
+    for (size_t device = 0; !total_.empty() && device < seconds_.size(); ++device) {
+      for (size_t i = 0; i < seconds_[device].size(); ++i) {
+        total_[split_.devices[device].ops[i]] += std::exchange(seconds_[device][i], 0.0);
+      }
+    }
+    return part.input;
+  }
+
+  void time_operations(std::span<double> seconds) override {
+    total_ = seconds;
+    for (size_t device = 0; device < seconds_.size(); ++device) {
+      seconds_[device].assign(seconds.empty() ? 0 : split_.devices[device].ops.size(), 0.0);
+      if (executables_[device]) executables_[device]->time_operations(seconds_[device]);
+    }
+  }
+
+ private:
+  const Split split_;
+  std::vector<std::unique_ptr<Executable>> executables_;  // per device; null: it computes nothing
+  std::vector<std::vector<double>> seconds_;              // per device and operation of its program
+  std::span<double> total_;                               // per operation of the whole, or empty
+};
+
+class SplitBackend final : public Backend {
+ public:
+  SplitBackend(std::vector<std::unique_ptr<Backend>> devices, std::vector<size_t> device_of)
+      : devices_(std::move(devices)), device_of_(std::move(device_of)) {}
+
+  std::string_view name() const override { return "split"; }
+
+  uint64_t workspace_bytes(const Program& program, const MaxBatch& max) const override {
+    return sum(program, [&](const Backend& backend, const Program& own) {
+      return backend.workspace_bytes(own, max);
+    });
+  }
+
+  uint64_t cache_block_bytes(const Program& program, CacheType type) const override {
+    return sum(program, [&](const Backend& backend, const Program& own) {
+      return backend.cache_block_bytes(own, type);
+    });
+  }
+
+  Result<std::unique_ptr<Cache>> make_cache(const Program& program, CacheType type,
+                                            uint32_t blocks) override {
+    const Split split = cut(program);
+    std::vector<std::unique_ptr<Cache>> caches;
+    for (size_t i = 0; i < devices_.size(); ++i) {
+      caches.emplace_back();
+      QUERN_TRY(caches.back(), devices_[i]->make_cache(split.devices[i].program, type, blocks));
+    }
+    return std::make_unique<SplitCache>(std::move(caches));
+  }
+
+  Result<std::unique_ptr<Executable>> compile(
+      const Program& program, std::span<const gguf::TensorView> weights, Cache& cache,
+      const MaxBatch& max, WeightHome home, const std::function<void(WeightId)>& packed) override {
+    auto executable = std::make_unique<SplitExecutable>(cut(program));
+    QUERN_CHECK(
+        executable->compile(devices_, weights, static_cast<SplitCache&>(cache), max, home, packed));
+    return executable;
+  }
+
+ private:
+  Split cut(const Program& program) const { return split(program, device_of_, devices_.size()); }
+
+  template <typename Bytes>
+  uint64_t sum(const Program& program, const Bytes& bytes) const {
+    const Split split = cut(program);
+    uint64_t total = 0;
+    for (size_t i = 0; i < devices_.size(); ++i) {
+      total += bytes(*devices_[i], split.devices[i].program);
+    }
+    return total;
+  }
+
+  std::vector<std::unique_ptr<Backend>> devices_;
+  std::vector<size_t> device_of_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> make_split_backend(std::vector<std::unique_ptr<Backend>> devices,
+                                            std::vector<size_t> device_of) {
+  return std::make_unique<SplitBackend>(std::move(devices), std::move(device_of));
+}
+
+}  // namespace quern::kernels
