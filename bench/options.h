@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/placement.h"
 #include "kernels/backend.h"
 #include "kernels/probe.h"
 
@@ -38,6 +39,7 @@ struct Options {
   std::vector<Test> tests;
   std::vector<uint32_t> threads = {0};  // 0: all processors
   std::vector<kernels::CacheType> caches = {kernels::CacheType::kF16};
+  engine::Placement placement;
   uint32_t repetitions = 5;
   double sustained_minutes = 0;  // each test goes on for at least that long
   kernels::ProbeEffort probe = {};

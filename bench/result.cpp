@@ -1,5 +1,7 @@
 #include "bench/result.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <map>
 
@@ -133,6 +135,18 @@ Json share_json(const Json& work, double seconds, const kernels::MachineProfile&
           {"limit", line.memory_seconds > line.compute_seconds ? "memory" : "compute"}};
 }
 
+// The devices besides the CPU, and how many layers they have.
+void add_placement(const engine::Engine& engine, Json& result) {
+  const engine::Placement& placement = engine.options().placement;
+  const bool moved = !placement.devices.empty();
+  result["device"] = moved ? fmt::format("{}", fmt::join(placement.devices, "+")) : "cpu";
+  result["gpu_layers"] = moved ? std::min(placement.layers, engine.model().config.layers + 1) : 0;
+  result["placement_rules"] = Json::array();
+  for (const auto& [pattern, device] : placement.rules) {
+    result["placement_rules"].push_back(pattern + "=" + device);
+  }
+}
+
 }  // namespace
 
 Work work_of(const Test& test, const engine::Engine& engine) {
@@ -147,8 +161,7 @@ Json result_json(const Measured& measured, const engine::Engine& engine) {
   const Test& test = measured.test;
   const auto or_null = [](std::optional<uint64_t> v) { return v ? Json(*v) : Json(nullptr); };
   Json result = {{"test", name(test.kind)}, {"tokens", test.tokens}, {"depth", test.depth}};
-  result["device"] = "cpu";
-  result["gpu_layers"] = 0;
+  add_placement(engine, result);
   result["threads"] = engine.options().threads;
   result["kv"] = name(engine.options().cache);
   result["context"] = engine.context();

@@ -149,6 +149,7 @@ class Run {
     options.threads = threads;
     options.context = needed_context(options_.tests);
     options.cache = cache;
+    options.placement = options_.placement;
     return options;
   }
 

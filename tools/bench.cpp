@@ -13,6 +13,7 @@
 #include "tools/bundled_model.h"
 #include "tools/commands.h"
 #include "tools/output.h"
+#include "tools/placement_options.h"
 #include "tools/repl_signals.h"
 #include "tools/terminal.h"
 
@@ -49,8 +50,7 @@ const Profile kProfiles[] = {
 struct BenchOptions {
   bench::Options run;
   std::vector<uint32_t> prefill = {512}, decode = {128}, depths = {0};
-  std::string profile, device = "cpu", out;
-  uint32_t gpu_layers = 0;
+  std::string profile, out;
   std::vector<const Form*> forms;
 };
 
@@ -79,13 +79,6 @@ Status check(BenchOptions& options) {
   if (options.run.tests.empty()) {
     return bad_input("bench-empty",
                      "there is nothing to measure: give -p or -n a number of tokens");
-  }
-  if (options.device != "cpu") {
-    return bad_input("bench-device", fmt::format("there is no device {} here; there is cpu",
-                                                 escape(options.device)));
-  }
-  if (options.gpu_layers > 0) {
-    return bad_input("bench-device", "there is no GPU here that could take layers");
   }
   if (options.forms.size() > 1 && options.out.empty()) {
     return bad_input("bench-out", "several reports need --out NAME to be told apart");
@@ -160,8 +153,7 @@ void add_bench_options(CLI::App& command, BenchOptions& options) {
   command.add_option("--profile", options.profile, "usual tests: quick, review or llama-bench")
       ->check(CLI::IsMember(profiles))
       ->option_text("NAME");
-  command.add_option("--device", options.device, "device to measure: cpu")->option_text("NAME");
-  command.add_option("--gpu-layers", options.gpu_layers, "layers on the GPU")->option_text("N");
+  add_placement_options(command, options.run.placement);
   for (const Form& form : kForms) {
     command.add_flag_callback(
         std::string("--") + form.name, [&options, &form] { options.forms.push_back(&form); },

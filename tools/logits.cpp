@@ -6,6 +6,7 @@
 
 #include "engine/engine.h"
 #include "tools/commands.h"
+#include "tools/placement_options.h"
 
 namespace quern::tools {
 namespace {
@@ -16,6 +17,7 @@ struct LogitsOptions {
   size_t threads = 0;
   uint32_t chunk = 512;
   kernels::CacheType cache = kernels::CacheType::kF16;
+  engine::Placement placement;
 };
 
 struct CloseFile {
@@ -34,7 +36,8 @@ Status print_logits(const LogitsOptions& options) {
                                              .context = static_cast<uint32_t>(options.ids.size()),
                                              .cache = options.cache,
                                              .batch_rows = options.chunk,
-                                             .logit_rows = options.chunk}));
+                                             .logit_rows = options.chunk,
+                                             .placement = options.placement}));
   const std::unique_ptr<std::FILE, CloseFile> out(std::fopen(options.out.c_str(), "wb"));
   if (!out) return write_failed(options.out);
 
@@ -74,6 +77,7 @@ void add_logits(CLI::App& app, Run& run) {
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();
   add_cache_option(*command, options->cache);
+  add_placement_options(*command, options->placement);
   command->callback([options, &run] { run = [options] { return print_logits(*options); }; });
 }
 

@@ -8,6 +8,7 @@
 #include "engine/metadata.h"
 #include "tools/commands.h"
 #include "tools/output.h"
+#include "tools/placement_options.h"
 
 namespace quern::tools {
 
@@ -28,6 +29,7 @@ void add_quality_options(CLI::App& command, QualityOptions& options) {
   command.add_option("--threads", options.engine.threads, "threads (default: all processors)")
       ->check(CLI::Range(1, 1024));
   add_cache_option(command, options.engine.cache);
+  add_placement_options(command, options.engine.placement);
 }
 
 Result<std::string> read_text(const std::string& path) {

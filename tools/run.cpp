@@ -12,6 +12,7 @@
 #include "tools/bundled_model.h"
 #include "tools/commands.h"
 #include "tools/output.h"
+#include "tools/placement_options.h"
 #include "tools/repl.h"
 #include "tools/run_filter.h"
 #include "tools/run_model.h"
@@ -145,6 +146,7 @@ void add_model_options(CLI::App& command, RunOptions& options) {
       .add_option("--threads", options.model.engine.threads, "threads (default: all processors)")
       ->check(CLI::Range(1, 1024))
       ->option_text("N");
+  add_placement_options(command, options.model.engine.placement);
   auto* cache = add_cache_option(command, options.model.engine.cache);
   cache->each([&options](const std::string&) { options.model.freedom.cache = false; });
   add_size_option(command, "--ram", options.model.ram,

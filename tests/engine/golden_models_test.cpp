@@ -107,6 +107,23 @@ TEST_P(GoldenModel, rewindAndForkContinueFromTheSamePast) {
   EXPECT_EQ(run(*engine, sequence, golden.tokens, 20), expected);
 }
 
+TEST_P(GoldenModel, anySplitBetweenTwoDevicesMatchesTheExactForwardPass) {
+  const Golden golden = load_golden(GetParam());
+  const uint32_t layers = load_model(GetParam(), options())->model().config.layers;
+  for (uint32_t moved = 1; moved <= layers + 1; ++moved) {
+    EngineOptions split = options();
+    split.placement = {.devices = {"reference"}, .layers = moved, .rules = {}};
+    const auto engine = load_model(GetParam(), split);
+    Sequence sequence = engine->new_sequence();
+    const std::vector<float> whole = run(*engine, sequence, golden.tokens, 7);
+    expect_close(whole, golden.exact);
+    sequence.rewind(static_cast<uint32_t>(golden.tokens.size() - 20));
+    Sequence fork = sequence.fork();
+    const auto tail = static_cast<ptrdiff_t>(whole.size() / golden.tokens.size() * 20);
+    EXPECT_EQ(run(*engine, fork, golden.tokens, 7), std::vector(whole.end() - tail, whole.end()));
+  }
+}
+
 TEST_P(GoldenModel, rowsOfSeveralSequencesDoNotMix) {
   const Golden golden = load_golden(model());
   const auto engine = load_model(model(), options());

@@ -1,0 +1,58 @@
+#include "tools/placement_options.h"
+
+#include <string>
+#include <vector>
+
+namespace quern::tools {
+namespace {
+
+// Throws what CLI11 turns into a line for the user.
+uint32_t parse_layers(const std::string& text) {
+  uint32_t layers = 0;
+  if (text == "all") return engine::Placement::kEverything;
+  if (CLI::detail::lexical_cast(text, layers)) return layers;
+  throw CLI::ValidationError("--gpu-layers", "write a number of layers, or all");
+}
+
+void add_rule(const std::string& text, engine::Placement& placement) {
+  Result<engine::Placement::Rule> rule = engine::parse_rule(text);
+  if (!rule) throw CLI::ValidationError("--place", rule.error().message);
+  placement.rules.push_back(std::move(*rule));
+}
+
+}  // namespace
+
+void add_placement_options(CLI::App& command, engine::Placement& placement) {
+  command
+      .add_option_function<std::vector<std::string>>(
+          "--device",
+          [&placement](const std::vector<std::string>& names) {
+            placement.devices.clear();
+            for (const std::string& name : names) {
+              if (name != "cpu") placement.devices.push_back(name);
+            }
+          },
+          "where to compute: cpu (default), vulkan:N or vulkan:NAME (see `quern doctor`), several\n"
+          "with commas; reference: slow scalar arithmetic to compare with")
+      ->delimiter(',')
+      ->option_text("NAME");
+  command
+      .add_option_function<std::string>(
+          "--gpu-layers",
+          [&placement](const std::string& text) { placement.layers = parse_layers(text); },
+          "layers on these devices, the last ones of the model (default: all); more than it has:\n"
+          "also its embedding and output")
+      ->option_text("N");
+  command
+      .add_option_function<std::vector<std::string>>(
+          "--place",
+          [&placement](const std::vector<std::string>& texts) {
+            placement.rules.clear();
+            for (const std::string& text : texts) add_rule(text, placement);
+          },
+          "compute what uses tensors of matching names elsewhere, for example\n"
+          "'ffn_.*_exps=cpu'; may be repeated, the first match counts")
+      ->option_text("PATTERN=DEVICE");
+}
+
+}  // namespace quern::tools
