@@ -30,7 +30,8 @@ class Layers {
     const ValueId k = embed(kHeads.keys * kHeads.key_width);
     const ValueId v = embed(kHeads.keys * kHeads.value_width);
     const ValueId out = program_.add_value(kHeads.queries * kHeads.value_width);
-    const ValueId selected = program_.add_value(program_.values[out].width, ValueInfo::Rows::kLogits);
+    const ValueId selected =
+        program_.add_value(program_.values[out].width, ValueInfo::Rows::kLogits);
     Rope rope{.frequencies = {}, .pairs = Rope::Pairs::kInterleaved};
     for (uint32_t i = 0; i < kHeads.key_width / 2; ++i) {
       rope.frequencies.push_back(std::pow(5e5, -2.0 * i / kHeads.key_width));

@@ -54,6 +54,12 @@ void add_differences(const NamedReport& other, const Json& result, const NamedRe
     add("the same model gave other tokens: another version of Quern, or an instruction set without "
         "fused multiply-add");
   }
+  if (result["device"] != base_result["device"] ||
+      result["gpu_layers"] != base_result["gpu_layers"]) {
+    add(fmt::format("{} layers on {}, not {} on {}", result["gpu_layers"].dump(),
+                    escape(result["device"].get<std::string>()), base_result["gpu_layers"].dump(),
+                    escape(base_result["device"].get<std::string>())));
+  }
   if (result["threads"] != base_result["threads"]) {
     add(fmt::format("{} threads, not {}", result["threads"].dump(), base_result["threads"].dump()));
   }

@@ -141,10 +141,6 @@ void add_placement(const engine::Engine& engine, Json& result) {
   const bool moved = !placement.devices.empty();
   result["device"] = moved ? fmt::format("{}", fmt::join(placement.devices, "+")) : "cpu";
   result["gpu_layers"] = moved ? std::min(placement.layers, engine.model().config.layers + 1) : 0;
-  result["placement_rules"] = Json::array();
-  for (const auto& [pattern, device] : placement.rules) {
-    result["placement_rules"].push_back(pattern + "=" + device);
-  }
 }
 
 }  // namespace

@@ -32,8 +32,15 @@ Json options_json(const Options& options) {
   for (const Test& test : options.tests) {
     tests.push_back({{"test", name(test.kind)}, {"tokens", test.tokens}, {"depth", test.depth}});
   }
+  const engine::Placement& placement = options.placement;
+  Json rules = Json::array();
+  for (const auto& [pattern, device] : placement.rules) rules.push_back(pattern + "=" + device);
+  const bool everything = placement.layers == engine::Placement::kEverything;
   return {{"models", options.models},
           {"tests", std::move(tests)},
+          {"devices", placement.devices},
+          {"gpu_layers", everything ? Json(nullptr) : Json(placement.layers)},
+          {"place", std::move(rules)},
           {"threads", options.threads},
           {"kv", std::move(caches)},
           {"repetitions", options.repetitions},

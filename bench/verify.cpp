@@ -25,6 +25,18 @@ bool belongs(const Rerun& rerun, const Json& result, const std::string& model,
          rerun.options.threads[0] == result["threads"].get<uint32_t>();
 }
 
+// Error: "place-rule".
+Result<engine::Placement> placement_of(const Json& options) {
+  engine::Placement placement;
+  placement.devices = options["devices"].get<std::vector<std::string>>();
+  if (!options["gpu_layers"].is_null()) placement.layers = options["gpu_layers"].get<uint32_t>();
+  for (const Json& text : options["place"]) {
+    QUERN_TRY(engine::Placement::Rule rule, engine::parse_rule(text.get<std::string>()));
+    placement.rules.push_back(std::move(rule));
+  }
+  return placement;
+}
+
 // Why tokens may differ without anybody being wrong; empty if there is no reason.
 std::string reason_for_tokens(const Json& report, const Json& here) {
   if (report["quern"]["commit"] != here["quern"]["commit"]) return "another version of Quern";
@@ -78,6 +90,7 @@ Json row(const Json& report, const Json& result, const Json& here, const Json& r
 
 Result<std::vector<Rerun>> reruns(const Json& report, const std::string& model) {
   std::vector<Rerun> all;
+  QUERN_TRY(const engine::Placement placement, placement_of(report["options"]));
   for (size_t i = 0; i < report["results"].size(); ++i) {
     const Json& result = report["results"][i];
     const std::string source =
@@ -93,6 +106,7 @@ Result<std::vector<Rerun>> reruns(const Json& report, const std::string& model) 
       all.back().options.models = {source};
       all.back().options.threads = {result["threads"].get<uint32_t>()};
       all.back().options.caches = {*cache};
+      all.back().options.placement = placement;
     }
     all.back().options.tests.push_back(test_of(result));
     all.back().results.push_back(i);
