@@ -68,7 +68,8 @@ Status check_weights(const gguf::File& file, const Model& model, size_t threads,
   return {};
 }
 
-Result<std::unique_ptr<kernels::Backend>> make_device(std::string_view name) {
+Result<std::unique_ptr<kernels::Backend>> make_device(std::string_view name,
+                                                      const std::string& cache_folder) {
   if (name == "reference") return kernels::make_reference_backend();
   if (!name.starts_with("vulkan:")) {
     return bad_input("device-name",
@@ -78,7 +79,7 @@ Result<std::unique_ptr<kernels::Backend>> make_device(std::string_view name) {
   }
   QUERN_TRY(const auto gpus, kernels::list_vulkan_devices());
   QUERN_TRY(const size_t index, kernels::find_vulkan_device(gpus, name.substr(7)));
-  return kernels::make_vulkan_backend(index, {});
+  return kernels::make_vulkan_backend(index, {.cache_folder = cache_folder});
 }
 
 // The CPU alone, or with the devices that the placement names.
@@ -91,7 +92,8 @@ Result<std::unique_ptr<kernels::Backend>> make_backend(const Model& model,
   std::vector<std::unique_ptr<kernels::Backend>> devices;
   devices.push_back(std::move(cpu));
   for (const std::string& name : options.placement.devices) {
-    QUERN_TRY(std::unique_ptr<kernels::Backend> device, make_device(name));
+    QUERN_TRY(std::unique_ptr<kernels::Backend> device,
+              make_device(name, options.placement.cache_folder));
     devices.push_back(std::move(device));
   }
   return kernels::make_split_backend(std::move(devices), std::move(device_of));

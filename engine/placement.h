@@ -28,7 +28,8 @@ struct Placement {
   // How many layers the devices take, shared out in their order: the model's last ones. More than
   // it has: also the embedding and the output.
   uint32_t layers = kEverything;
-  std::vector<Rule> rules;  // the first that matches counts, whatever `layers` says
+  std::vector<Rule> rules;        // the first that matches counts, whatever `layers` says
+  std::string cache_folder = {};  // where devices keep compiled kernels; empty: nowhere
 };
 
 // "PATTERN=DEVICE". Error: "place-rule".

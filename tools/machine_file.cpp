@@ -36,16 +36,15 @@ std::array<Figure, 6> figures(engine::MachineSpeeds& speeds) {
           Figure{"prefill_operations", &speeds.rates.prefill_operations}};
 }
 
-// Where profiles of this machine are kept; empty if there is no such place.
-std::filesystem::path cache_folder() {
+}  // namespace
+
+std::string cache_folder() {
   const char* cache = std::getenv("XDG_CACHE_HOME");
   const char* home = std::getenv("HOME");
-  if (cache && cache[0] == '/') return std::filesystem::path(cache) / "quern";
-  if (home && home[0] == '/') return std::filesystem::path(home) / ".cache/quern";
+  if (cache && cache[0] == '/') return std::string(cache) + "/quern";
+  if (home && home[0] == '/') return std::string(home) + "/.cache/quern";
   return {};
 }
-
-}  // namespace
 
 Result<Machine> read_machine(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
@@ -88,7 +87,7 @@ Status write_machine(const std::string& path, Machine machine) {
 
 Result<engine::MachineSpeeds> this_machine(size_t threads) {
   if (threads == 0) threads = kernels::usable_processors().size();
-  const std::filesystem::path folder = cache_folder();
+  const std::filesystem::path folder(cache_folder());
   const std::string path = (folder / fmt::format("machine-{}.json", threads)).string();
   if (const auto stored = read_machine(path)) {
     const kernels::MachineProfile& peaks = stored->speeds.peaks;

@@ -19,6 +19,9 @@ struct Machine {
   uint64_t memory = 0;  // bytes that models may take; 0: unknown
 };
 
+// $XDG_CACHE_HOME/quern or ~/.cache/quern; empty where there is neither.
+std::string cache_folder();
+
 // Errors: "profile" (cannot be read, or is no profile).
 Result<Machine> read_machine(const std::string& path);
 Status write_machine(const std::string& path, Machine machine);

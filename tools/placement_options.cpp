@@ -3,6 +3,8 @@
 #include <string>
 #include <vector>
 
+#include "tools/machine_file.h"
+
 namespace quern::tools {
 namespace {
 
@@ -23,6 +25,7 @@ void add_rule(const std::string& text, engine::Placement& placement) {
 }  // namespace
 
 void add_placement_options(CLI::App& command, engine::Placement& placement) {
+  placement.cache_folder = cache_folder();
   command
       .add_option_function<std::vector<std::string>>(
           "--device",
@@ -35,6 +38,7 @@ void add_placement_options(CLI::App& command, engine::Placement& placement) {
           "where to compute: cpu (default), vulkan:N or vulkan:NAME (see `quern doctor`), several\n"
           "with commas; reference: slow scalar arithmetic to compare with")
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->option_text("NAME");
   command
       .add_option_function<std::string>(
@@ -52,6 +56,7 @@ void add_placement_options(CLI::App& command, engine::Placement& placement) {
           },
           "compute what uses tensors of matching names elsewhere, for example\n"
           "'ffn_.*_exps=cpu'; may be repeated, the first match counts")
+      ->allow_extra_args(false)
       ->option_text("PATTERN=DEVICE");
 }
 
