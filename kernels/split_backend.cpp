@@ -72,6 +72,12 @@ class SplitExecutable final : public Executable {
     }
   }
 
+  void observe_inputs(const InputObserver& observer) override {
+    for (const auto& executable : executables_) {
+      if (executable) executable->observe_inputs(observer);
+    }
+  }
+
  private:
   const Split split_;
   std::vector<std::unique_ptr<Executable>> executables_;  // per device; null: it computes nothing
