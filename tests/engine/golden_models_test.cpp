@@ -185,7 +185,7 @@ TEST_P(RecordedModel, matchesThePeerAndTheReferenceForAnyThreadsAndChunk) {
     EXPECT_EQ(run(*engine, fork, golden.tokens, chunk), expected);
     EXPECT_EQ(run(*engine, sequence, golden.tokens, chunk), expected);
   }
-  options.reference = true;
+  options.placement.devices = {"reference"};
   const auto reference = load_model(model, options);
   Sequence sequence = reference->new_sequence();
   expect_close(first, run(*reference, sequence, golden.tokens, 48));
