@@ -48,18 +48,15 @@ void visit(AddNormed& op, const Present& show) {
   show.writes({&op.out});
 }
 
-void visit(SoftCap& op, const Present& show) {
-  show.reads({&op.x});
-  show.writes({&op.x});
-}
+void visit(SoftCap& op, const Present& show) { show.visitor.update(op.x); }
 
 void visit(CacheAppend& op, const Present& show) {
-  show.reads({&op.q, &op.k, &op.v});
+  show.visitor.update(op.q);
+  show.reads({&op.k, &op.v});
   show.norm(op.q_norm.norm);
   show.norm(op.k_norm.norm);
   if (op.rope != kAbsent) show.visitor.rope(op.rope);
   show.visitor.layer(op.layer);
-  show.writes({&op.q});
 }
 
 void visit(Attention& op, const Present& show) {

@@ -6,18 +6,18 @@
 
 namespace quern::kernels {
 
-// Told every id that an operation names. Ids may be changed; absent ones are not shown.
+// Told every id that an operation names, each once. Ids may be changed; absent ones are not shown.
 class IdVisitor {
  public:
   virtual ~IdVisitor() = default;
   virtual void read(ValueId&) {}
   virtual void write(ValueId&) {}
+  virtual void update(ValueId&) {}  // read, and changed in place
   virtual void weight(WeightId&) {}
   virtual void rope(uint32_t&) {}   // index into Program::ropes
   virtual void layer(uint32_t&) {}  // index into Program::layers
 };
 
-// All reads come before all writes; a value that is changed in place is shown as both.
 void visit_ids(Op& op, IdVisitor& visitor);
 
 }  // namespace quern::kernels

@@ -36,6 +36,7 @@ class Liveness : public IdVisitor {
  private:
   void read(ValueId& id) override { reads_.push_back(id); }
   void write(ValueId& id) override { writes_.push_back(id); }
+  void update(ValueId& id) override { read(id); }
 
   std::vector<bool> live_;
   std::vector<ValueId> reads_, writes_;
@@ -84,6 +85,7 @@ class Extractor : public IdVisitor {
 
   void read(ValueId& id) override { rename(id, values_, from_.values, to_.program.values); }
   void write(ValueId& id) override { read(id); }
+  void update(ValueId& id) override { read(id); }
   void weight(WeightId& id) override {
     if (weights_[id] == kAbsent) to_.weights.push_back(id);
     rename(id, weights_, from_.weights, to_.program.weights);

@@ -57,8 +57,10 @@ inline Json sample_report() {
                      {"instruction_set", "AVX3_DL"}};
   report["started"] = "2026-11-21T10:00:00Z";
   report["options"] = {
-      {"models", {"m.gguf"}}, {"tests", Json::array()},   {"threads", {2}},         {"kv", {"f16"}},
-      {"repetitions", 5},     {"sustained_minutes", 0.0}, {"threads_pinned", false}};
+      {"models", {"m.gguf"}},   {"tests", Json::array()}, {"devices", Json::array()},
+      {"gpu_layers", nullptr},  {"place", Json::array()}, {"threads", {2}},
+      {"kv", {"f16"}},          {"repetitions", 5},       {"sustained_minutes", 0.0},
+      {"threads_pinned", false}};
   report["machine"] = bench::describe_machine();
   report["machine"]["processor"]["model"] = "Test CPU <2>";
   report["machine"]["processor"]["usable_processors"] = 2;

@@ -108,12 +108,12 @@ TEST_P(GoldenModel, rewindAndForkContinueFromTheSamePast) {
 }
 
 TEST_P(GoldenModel, anySplitBetweenTwoDevicesMatchesTheExactForwardPass) {
-  const Golden golden = load_golden(GetParam());
-  const uint32_t layers = load_model(GetParam(), options())->model().config.layers;
+  const Golden golden = load_golden(model());
+  const uint32_t layers = load_model(model(), options())->model().config.layers;
   for (uint32_t moved = 1; moved <= layers + 1; ++moved) {
     EngineOptions split = options();
     split.placement = {.devices = {"reference"}, .layers = moved, .rules = {}};
-    const auto engine = load_model(GetParam(), split);
+    const auto engine = load_model(model(), split);
     Sequence sequence = engine->new_sequence();
     const std::vector<float> whole = run(*engine, sequence, golden.tokens, 7);
     expect_close(whole, golden.exact);

@@ -83,6 +83,7 @@ TEST_F(PlacementTest, theFirstRuleThatMatchesCounts) {
 
 TEST_F(PlacementTest, refusesRulesThatCannotBeFollowed) {
   EXPECT_EQ(code({{}, 0, {{"attn", "vulkan:0"}}}), "place-device");
+  EXPECT_EQ(code({{}, 3, {}}), "place-device");
   EXPECT_EQ(code({{}, 0, {{"(", "cpu"}}}), "place-pattern");
   EXPECT_EQ(code({{}, 0, {{"no_such_tensor", "cpu"}}}), "place-pattern");
   EXPECT_EQ(parse_rule("attn").error().code, "place-rule");
