@@ -204,7 +204,7 @@ struct Program {
   std::vector<Rope> ropes;
   std::vector<Heads> layers;  // attention layers, each with a cache of its own
   std::vector<Op> ops;
-  std::vector<Part> parts;    // ascending; a whole model is one part, whose output are its logits
+  std::vector<Part> parts;  // ascending; a whole model is one part, whose output are its logits
 
   ValueId add_value(uint32_t width, ValueInfo::Rows rows = ValueInfo::Rows::kBatch) {
     values.push_back({width, rows});

@@ -22,7 +22,8 @@ struct Region {
 
 // In ascending order, aligned, one after the other, the last one inside `total`.
 void expect_apart(std::vector<Region> parts, size_t total) {
-  std::ranges::sort(parts, {}, [](const Region& part) { return std::pair(part.start, part.bytes); });
+  std::ranges::sort(parts, {},
+                    [](const Region& part) { return std::pair(part.start, part.bytes); });
   for (size_t i = 0; i < parts.size(); ++i) {
     const size_t end = i + 1 < parts.size() ? parts[i + 1].start : total;
     EXPECT_EQ(parts[i].start % 64, 0u) << parts[i].name;
