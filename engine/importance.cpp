@@ -117,7 +117,8 @@ void ImportanceCollector::add(std::string_view weight, size_t expert, std::span<
   for (size_t i = 0; i < rows.size(); ++i) {
     squares[i % values] += static_cast<double>(rows[i]) * rows[i];
   }
-  found->second.counts[expert] += static_cast<double>(rows.size() / values);
+  const size_t count = rows.size() / values;
+  found->second.counts[expert] += static_cast<double>(count);
 }
 
 Importance ImportanceCollector::result() const {
