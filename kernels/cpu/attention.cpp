@@ -324,7 +324,8 @@ class HeadTurner {
 void warm(const QueryTemperature& temperature, uint32_t position, float* q, size_t count) {
   if (temperature.slope == 0) return;
   const uint32_t steps = position / temperature.length;
-  const auto factor = static_cast<float>(1 + temperature.slope * std::log1p(static_cast<double>(steps)));
+  const auto factor =
+      static_cast<float>(1 + temperature.slope * std::log1p(static_cast<double>(steps)));
   for (size_t i = 0; i < count; ++i) q[i] *= factor;
 }
 
