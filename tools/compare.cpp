@@ -74,7 +74,7 @@ Status compare_with(const std::string& reference, bool exact, std::span<Entry> e
   std::vector<std::unique_ptr<engine::Engine>> engines;
   QUERN_TRY(gguf::File file, gguf::File::open(reference));
   QUERN_TRY(const TextWindows text, open_windows(file, options));
-  QualityOptions own = options;
+  CompareOptions own = options;
   if (exact) own.engine.placement.devices = {"reference"};
   QUERN_TRY(auto first, load_for_windows(std::move(file), own, text.context));
   engines.push_back(std::move(first));

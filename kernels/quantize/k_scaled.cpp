@@ -83,7 +83,8 @@ template <typename Codes>
 void assign(const float* x, const Shape& shape, const Scales& scales, float* codes) {
   const float d = cpu::f16_to_f32(scales.d);
   for (size_t i = 0; i < 256; ++i) {
-    codes[i] = Codes::nearest(x[i] * inverse(d * static_cast<float>(scales.k[i / shape.group])));
+    const size_t group = i / shape.group;
+    codes[i] = Codes::nearest(x[i] * inverse(d * static_cast<float>(scales.k[group])));
   }
 }
 
