@@ -123,7 +123,7 @@ Buffer::~Buffer() {
 Status Buffer::upload(uint64_t offset, std::span<const std::byte> bytes) {
   assert(offset + bytes.size() <= bytes_);
   if (mapped_) {
-    std::memcpy(mapped_ + offset, bytes.data(), bytes.size());
+    std::ranges::copy(bytes, mapped_ + offset);
     return {};
   }
   QUERN_TRY(Buffer * staging, device_->staging());
@@ -139,7 +139,7 @@ Status Buffer::upload(uint64_t offset, std::span<const std::byte> bytes) {
 Status Buffer::download(uint64_t offset, std::span<std::byte> bytes) const {
   assert(offset + bytes.size() <= bytes_);
   if (mapped_) {
-    std::memcpy(bytes.data(), mapped_ + offset, bytes.size());
+    std::copy_n(mapped_ + offset, bytes.size(), bytes.data());
     return {};
   }
   QUERN_TRY(Buffer * staging, device_->staging());
