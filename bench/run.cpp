@@ -13,6 +13,7 @@
 #include "bench/model_source.h"
 #include "bench/result.h"
 #include "kernels/os_machine.h"
+#include "kernels/vulkan.h"
 
 namespace quern::bench {
 namespace {
@@ -63,6 +64,25 @@ class Estimate {
   double left_ = 0, done_ = 0, spent_ = 0;  // of work, in any unit; seconds
 };
 
+// Whether the run computes on a device that Vulkan knows.
+bool uses_vulkan(const engine::Placement& placement) {
+  return std::ranges::any_of(placement.devices,
+                             [](const std::string& name) { return name.starts_with("vulkan:"); });
+}
+
+// All that Vulkan knows: number, name, kind, driver and UUID.
+std::string vulkan_devices() {
+  const auto devices = kernels::list_vulkan_devices();
+  if (!devices) return devices.error().message;
+  std::string text;
+  for (size_t i = 0; i < devices->size(); ++i) {
+    const kernels::VulkanDevice& device = (*devices)[i];
+    text += fmt::format("{}{}: {} ({}), driver {}, UUID {}", i > 0 ? "; " : "", i, device.name,
+                        device.kind, device.driver, device.uuid);
+  }
+  return text;
+}
+
 class Run {
  public:
   Run(const Options& options, const engine::CancelToken& cancel,
@@ -80,6 +100,9 @@ class Run {
                {"rooflines", Json::array()},
                {"models", Json::array()},
                {"results", Json::array()}};
+    if (uses_vulkan(options_.placement)) {
+      report_["machine"]["graphics"]["vulkan"] = vulkan_devices();
+    }
   }
 
   Outcome finish(Status status) {

@@ -49,6 +49,14 @@ bool varies(const Json& report, const char* member) {
                              [&](const Json& r) { return r[member] != results[0][member]; });
 }
 
+// "cpu", or "20 layers on vulkan:0".
+std::string device_name(const Json& result, const Json&) {
+  const std::string device = fact(result["device"]);
+  if (device == "cpu") return device;
+  const auto layers = result["gpu_layers"].get<uint32_t>();
+  return fmt::format("{} layer{} on {}", layers, layers == 1 ? "" : "s", device);
+}
+
 // What tells one setting from another: the members and how they are said.
 struct Setting {
   const char* member;
@@ -57,6 +65,7 @@ struct Setting {
 
 constexpr Setting kSettings[] = {
     {"model", model_name},
+    {"device", device_name},
     {"threads", [](const Json& r, const Json&) { return r["threads"].dump() + " threads"; }},
     {"kv", [](const Json& r, const Json&) { return "kv " + fact(r["kv"]); }},
 };
@@ -80,6 +89,7 @@ struct Column {
 
 constexpr Column kColumns[] = {
     {"model", "model", true, model_name},
+    {"", "device", false, device_name},
     {"threads", "threads", true, [](const Json& r, const Json&) { return r["threads"].dump(); }},
     {"kv", "kv", true, [](const Json& r, const Json&) { return r["kv"].get<std::string>(); }},
     {"test", "test", true, [](const Json& r, const Json&) { return r["test"].get<std::string>(); }},

@@ -66,8 +66,9 @@ TEST(Tables, csvHasOneLinePerTestAndQuotesText) {
   std::getline(csv, first);
   std::getline(csv, second);
   EXPECT_FALSE(std::getline(csv, rest));
-  EXPECT_THAT(heading, HasSubstr("model,threads,kv,test,tokens,depth,tokens_per_second_median"));
-  EXPECT_TRUE(first.starts_with("\"a model, & <more>\",2,")) << first;
+  EXPECT_THAT(heading,
+              HasSubstr("model,device,threads,kv,test,tokens,depth,tokens_per_second_median"));
+  EXPECT_TRUE(first.starts_with("\"a model, & <more>\",cpu,2,")) << first;
   EXPECT_THAT(second, HasSubstr("2,f16,decode,128,1024,50.00,49.5,50.5,"));
 }
 

@@ -211,6 +211,29 @@ TEST(BenchProgram, writesReportsAndVerifiesThem) {
   EXPECT_THAT(compared.out, HasSubstr("x1.000"));
 }
 
+TEST(BenchProgram, saysWhereLayersWereAndVerifiesThemThere) {
+  const test::TemporaryFolder folder;
+  const std::string name = folder.file("report");
+  const auto result = run_program({"bench", "synth:tiny:Q8_0", "--profile", "quick", "-p", "8",
+                                   "-n", "2", "-r", "1", "--device", "reference", "--gpu-layers",
+                                   "1", "--place", "attn_q=cpu", "--json", "--out", name});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const Json report = Json::parse(read_file(name + ".json"));
+  EXPECT_EQ(schema_violation(report), "");
+  for (const Json& measured : report["results"]) {
+    EXPECT_EQ(measured["device"], "reference");
+    EXPECT_EQ(measured["gpu_layers"], 1);
+  }
+  EXPECT_EQ(report["options"]["place"], Json::array({"attn_q=cpu"}));
+  const auto reruns = bench::reruns(report, "");
+  ASSERT_TRUE(reruns);
+  const engine::Placement& placement = reruns->front().options.placement;
+  EXPECT_EQ(placement.devices, std::vector<std::string>{"reference"});
+  EXPECT_EQ(placement.layers, 1u);
+  ASSERT_EQ(placement.rules.size(), 1u);
+  EXPECT_EQ(placement.rules[0].device, "cpu");
+}
+
 TEST(BenchProgram, refusesWhatItCannotMeasure) {
   const std::vector<std::vector<std::string>> wrong = {
       {"/does/not/exist.gguf"},
