@@ -7,9 +7,9 @@
 #include <optional>
 #include <thread>
 
+#include "engine/devices.h"
 #include "gguf/exceptions.h"
 #include "gguf/validate.h"
-#include "kernels/vulkan.h"
 
 namespace quern::engine {
 namespace {
@@ -68,23 +68,10 @@ Status check_weights(const gguf::File& file, const Model& model, size_t threads,
   return {};
 }
 
-Result<std::unique_ptr<kernels::Backend>> make_device(std::string_view name,
-                                                      const std::string& cache_folder) {
-  if (name == "reference") return kernels::make_reference_backend();
-  if (!name.starts_with("vulkan:")) {
-    return bad_input("device-name",
-                     fmt::format("no device {}: write cpu, reference, or vulkan: and the number or "
-                                 "a part of the name of a GPU; `quern doctor` lists them",
-                                 escape(name)));
-  }
-  QUERN_TRY(const auto gpus, kernels::list_vulkan_devices());
-  QUERN_TRY(const size_t index, kernels::find_vulkan_device(gpus, name.substr(7)));
-  return kernels::make_vulkan_backend(index, {.cache_folder = cache_folder});
-}
-
 // The CPU alone, or with the devices that the placement names.
 Result<std::unique_ptr<kernels::Backend>> make_backend(const Model& model,
                                                        const EngineOptions& options) {
+  QUERN_CHECK(check_devices(options.placement));
   std::unique_ptr<kernels::Backend> cpu = kernels::make_cpu_backend(options.threads);
   QUERN_TRY(std::vector<size_t> device_of,
             place(model.program, model.config.layers, options.placement));

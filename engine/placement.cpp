@@ -95,12 +95,6 @@ Result<Placement::Rule> parse_rule(std::string_view text) {
 
 Result<std::vector<size_t>> place(const kernels::Program& program, uint32_t layers,
                                   const Placement& placement) {
-  const bool layers_asked = placement.layers > 0 && placement.layers != Placement::kEverything;
-  if (layers_asked && placement.devices.empty()) {
-    return bad_input(
-        "place-device",
-        fmt::format("{} layers have nowhere to go: name a device with --device", placement.layers));
-  }
   QUERN_TRY(std::vector<CompiledRule> rules, compile(placement));
   Regex::Scratch scratch;
   std::vector<size_t> devices;

@@ -36,8 +36,7 @@ struct Placement {
 Result<Placement::Rule> parse_rule(std::string_view text);
 
 // The device of each of the program's groups (kernels::op_groups): 0 for the CPU, i + 1 for
-// devices[i]. Errors: "place-device" (a rule names a device that is not used, or layers are to move
-// and there is none), "place-pattern" (one
+// devices[i]. Errors: "place-device" (a rule names a device that is not used), "place-pattern" (one
 // that cannot be read, or matches nothing).
 Result<std::vector<size_t>> place(const kernels::Program& program, uint32_t layers,
                                   const Placement& placement);

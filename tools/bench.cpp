@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "engine/devices.h"
 #include "gguf/os_file.h"
 #include "tools/bench_reports.h"
 #include "tools/bundled_model.h"
@@ -80,6 +81,7 @@ Status check(BenchOptions& options) {
     return bad_input("bench-empty",
                      "there is nothing to measure: give -p or -n a number of tokens");
   }
+  QUERN_CHECK(engine::check_devices(options.run.placement));
   if (options.forms.size() > 1 && options.out.empty()) {
     return bad_input("bench-out", "several reports need --out NAME to be told apart");
   }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "engine/devices.h"
 #include "engine/model.h"
 #include "kernels/backend.h"
 #include "kernels/split.h"
@@ -83,7 +84,9 @@ TEST_F(PlacementTest, theFirstRuleThatMatchesCounts) {
 
 TEST_F(PlacementTest, refusesRulesThatCannotBeFollowed) {
   EXPECT_EQ(code({{}, 0, {{"attn", "vulkan:0"}}}), "place-device");
-  EXPECT_EQ(code({{}, 3, {}}), "place-device");
+  EXPECT_EQ(check_devices({{}, 3, {}}).error().code, "place-device");
+  EXPECT_EQ(check_devices({{"gpu"}, 3, {}}).error().code, "device-name");
+  EXPECT_TRUE(check_devices({{"reference"}, 3, {}}));
   EXPECT_EQ(code({{}, 0, {{"(", "cpu"}}}), "place-pattern");
   EXPECT_EQ(code({{}, 0, {{"no_such_tensor", "cpu"}}}), "place-pattern");
   EXPECT_EQ(parse_rule("attn").error().code, "place-rule");

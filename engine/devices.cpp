@@ -1,0 +1,46 @@
+#include "engine/devices.h"
+
+#include <fmt/format.h>
+
+#include "kernels/vulkan.h"
+
+namespace quern::engine {
+namespace {
+
+constexpr std::string_view kReference = "reference", kVulkan = "vulkan:";
+
+// Of "vulkan:NAME".
+Result<size_t> find_gpu(std::string_view name) {
+  if (!name.starts_with(kVulkan)) {
+    return bad_input("device-name",
+                     fmt::format("no device {}: write cpu, reference, or vulkan: and the number or "
+                                 "a part of the name of a GPU",
+                                 escape(name)));
+  }
+  QUERN_TRY(const auto gpus, kernels::list_vulkan_devices());
+  return kernels::find_vulkan_device(gpus, name.substr(kVulkan.size()));
+}
+
+}  // namespace
+
+Status check_devices(const Placement& placement) {
+  const bool layers_asked = placement.layers > 0 && placement.layers != Placement::kEverything;
+  if (layers_asked && placement.devices.empty()) {
+    return bad_input(
+        "place-device",
+        fmt::format("{} layers have nowhere to go: name a device with --device", placement.layers));
+  }
+  for (const std::string& name : placement.devices) {
+    if (name != kReference) QUERN_CHECK(find_gpu(name));
+  }
+  return {};
+}
+
+Result<std::unique_ptr<kernels::Backend>> make_device(std::string_view name,
+                                                      const std::string& cache_folder) {
+  if (name == kReference) return kernels::make_reference_backend();
+  QUERN_TRY(const size_t index, find_gpu(name));
+  return kernels::make_vulkan_backend(index, {.cache_folder = cache_folder});
+}
+
+}  // namespace quern::engine

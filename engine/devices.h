@@ -1,0 +1,22 @@
+// Devices: the backends that a placement names.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "engine/placement.h"
+#include "kernels/backend.h"
+
+namespace quern::engine {
+
+// Whether all devices of the placement are there, without opening them; quick. Errors:
+// "device-name", "place-device" (layers are to move and no device is named), "no-vulkan".
+Status check_devices(const Placement& placement);
+
+// "reference", or "vulkan:" and what kernels::find_vulkan_device understands. `cache_folder`: see
+// Placement. Errors: "device-name" and those of kernels::make_vulkan_backend.
+Result<std::unique_ptr<kernels::Backend>> make_device(std::string_view name,
+                                                      const std::string& cache_folder);
+
+}  // namespace quern::engine
