@@ -51,7 +51,7 @@ bool varies(const Json& report, const char* member) {
 
 // "cpu", or "20 layers on vulkan:0".
 std::string device_name(const Json& result, const Json&) {
-  const std::string device = fact(result["device"]);
+  std::string device = fact(result["device"]);
   if (device == "cpu") return device;
   const auto layers = result["gpu_layers"].get<uint32_t>();
   return fmt::format("{} layer{} on {}", layers, layers == 1 ? "" : "s", device);
