@@ -1,3 +1,4 @@
+// os_system.h for Linux.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>

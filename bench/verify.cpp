@@ -144,7 +144,8 @@ std::string verification_text(const Json& verification) {
   return text +
          (verification["agrees"].get<bool>() ? "The report is confirmed"
                                              : "The report is NOT confirmed") +
-         fmt::format(" (speeds within {:.0f} %).\n", 100 * verification["tolerance"].get<double>());
+         fmt::format(" (speeds within {:.0f} %, or with a reason).\n",
+                     100 * verification["tolerance"].get<double>());
 }
 
 }  // namespace quern::bench

@@ -21,16 +21,17 @@ struct GoldenModel {
   std::vector<float> exact;  // [tokens][vocabulary]
 };
 
-inline GoldenModel golden_model(const std::string& name) {
-  const auto logits = gguf::File::open(own_golden("models/" + name + ".logits.gguf"));
+// `tensor`: which logits of the model at `path`.
+inline GoldenModel golden_model(const std::string& path, const char* tensor = "exact") {
+  const auto logits = gguf::File::open(own_golden(path + ".logits.gguf"));
   EXPECT_TRUE(logits) << logits.error().to_string();
-  const auto copy = [](const auto& tensor, auto& values) {
-    values.resize(tensor.elements());
-    std::memcpy(values.data(), tensor.bytes.data(), tensor.bytes.size());
+  const auto copy = [](const auto& from, auto& values) {
+    values.resize(from.elements());
+    std::memcpy(values.data(), from.bytes.data(), from.bytes.size());
   };
-  GoldenModel golden{own_golden("models/" + name + ".gguf"), {}, {}};
+  GoldenModel golden{own_golden(path + ".gguf"), {}, {}};
   copy(*logits->find_number_tensor("tokens"), golden.tokens);
-  copy(*logits->find_tensor("exact"), golden.exact);
+  copy(*logits->find_tensor(tensor), golden.exact);
   return golden;
 }
 

@@ -36,6 +36,7 @@ void add_quantize(CLI::App& app, Run& run);
 void add_imatrix(CLI::App& app, Run& run);
 void add_perplexity(CLI::App& app, Run& run);
 void add_compare(CLI::App& app, Run& run);
+void add_conform(CLI::App& app, Run& run);
 void add_bench(CLI::App& app, Run& run);
 
 }  // namespace quern::tools

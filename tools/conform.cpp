@@ -10,7 +10,7 @@
 #include "kernels/kernel_probe.h"
 #include "kernels/probe.h"
 #include "tools/bundled_model.h"
-#include "tools/conform.h"
+#include "tools/commands.h"
 #include "tools/conform_report.h"
 #include "tools/output.h"
 #include "tools/quality_options.h"

@@ -3,7 +3,6 @@
 
 #include "gguf/exceptions.h"
 #include "tools/commands.h"
-#include "tools/conform.h"
 
 namespace quern::tools {
 namespace {

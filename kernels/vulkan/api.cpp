@@ -1,3 +1,4 @@
+// Holds the only copy of volk, which loads the driver at run time.
 #define VOLK_IMPLEMENTATION
 #include "kernels/vulkan/api.h"
 

@@ -1,74 +1,21 @@
 // Whole models against a float64 forward pass made by an independent implementation.
 #include <gtest/gtest.h>
 
-#include <algorithm>
-#include <cmath>
-#include <cstring>
 #include <vector>
 
-#include "engine/engine.h"
-#include "tests/golden_path.h"
+#include "tests/golden_model.h"
 
 namespace quern::engine {
 namespace {
 
-std::vector<float> floats(const gguf::TensorView& tensor) {
-  std::vector<float> values(tensor.elements());
-  std::memcpy(values.data(), tensor.bytes.data(), tensor.bytes.size());
-  return values;
-}
-
-struct Golden {
-  std::vector<int32_t> tokens;
-  std::vector<float> exact;  // [tokens][vocabulary]
-};
-
-// The tokens and the logits `tensor` that belong to the model at `path`.
-Golden load_golden(const std::string& path, const char* tensor = "exact") {
-  const auto file = gguf::File::open(test::own_golden(path + ".logits.gguf"));
-  EXPECT_TRUE(file) << file.error().to_string();
-  const gguf::NumberTensorView* tokens = file->find_number_tensor("tokens");
-  Golden golden{std::vector<int32_t>(tokens->elements()), floats(*file->find_tensor(tensor))};
-  std::memcpy(golden.tokens.data(), tokens->bytes.data(), tokens->bytes.size());
-  return golden;
-}
-
-std::unique_ptr<Engine> load_model(const std::string& path, const EngineOptions& options) {
-  auto file = gguf::File::open(test::own_golden(path + ".gguf"));
-  EXPECT_TRUE(file) << file.error().to_string();
-  auto engine = Engine::load(std::move(*file), options);
-  EXPECT_TRUE(engine) << engine.error().to_string();
-  return std::move(*engine);
-}
-
-// Logits of tokens [sequence.length(), end), `chunk` tokens at a time.
-std::vector<float> run(Engine& engine, Sequence& sequence, const std::vector<int32_t>& tokens,
-                       size_t chunk) {
-  std::vector<float> all;
-  const CancelToken never{false};
-  while (sequence.length() < tokens.size()) {
-    std::vector<Row> rows;
-    for (size_t i = sequence.length(); i < tokens.size() && rows.size() < chunk; ++i) {
-      rows.push_back({&sequence, tokens[i], true});
-    }
-    const auto logits = engine.step(rows, never);
-    EXPECT_TRUE(logits) << logits.error().to_string();
-    all.insert(all.end(), logits->begin(), logits->end());
-  }
-  return all;
-}
+using test::load_engine;
+using test::run;
 
 void expect_close(const std::vector<float>& found, const std::vector<float>& exact,
                   double bound = 2e-5) {
-  ASSERT_EQ(found.size(), exact.size());
-  double largest = 0, difference = 0;
-  for (size_t i = 0; i < exact.size(); ++i) {
-    ASSERT_FALSE(std::isnan(found[i]));
-    largest = std::max(largest, std::abs(static_cast<double>(exact[i])));
-    difference = std::max(difference, std::abs(static_cast<double>(found[i]) - exact[i]));
-  }
-  EXPECT_LE(difference, bound * largest) << "relative " << difference / largest;
-  ::testing::Test::RecordProperty("relative_difference", std::to_string(difference / largest));
+  const double difference = test::relative_difference(found, exact);
+  EXPECT_LE(difference, bound);
+  ::testing::Test::RecordProperty("relative_difference", std::to_string(difference));
 }
 
 class GoldenModel : public ::testing::TestWithParam<const char*> {
@@ -85,17 +32,17 @@ class GoldenModel : public ::testing::TestWithParam<const char*> {
 };
 
 TEST_P(GoldenModel, matchesTheExactForwardPass) {
-  const Golden golden = load_golden(model());
+  const test::GoldenModel golden = test::golden_model(model());
   for (const size_t chunk : {1, 7, 48}) {
-    const auto engine = load_model(model(), options());
+    const auto engine = load_engine(golden.path, options());
     Sequence sequence = engine->new_sequence();
     expect_close(run(*engine, sequence, golden.tokens, chunk), golden.exact);
   }
 }
 
 TEST_P(GoldenModel, rewindAndForkContinueFromTheSamePast) {
-  const Golden golden = load_golden(model());
-  const auto engine = load_model(model(), options());
+  const test::GoldenModel golden = test::golden_model(model());
+  const auto engine = load_engine(golden.path, options());
   Sequence sequence = engine->new_sequence();
   const std::vector<float> whole = run(*engine, sequence, golden.tokens, 48);
   const auto tail = static_cast<ptrdiff_t>(whole.size() / golden.tokens.size() * 20);
@@ -108,12 +55,12 @@ TEST_P(GoldenModel, rewindAndForkContinueFromTheSamePast) {
 }
 
 TEST_P(GoldenModel, anySplitBetweenTwoDevicesMatchesTheExactForwardPass) {
-  const Golden golden = load_golden(model());
-  const uint32_t layers = load_model(model(), options())->model().config.layers;
+  const test::GoldenModel golden = test::golden_model(model());
+  const uint32_t layers = load_engine(golden.path, options())->model().config.layers;
   for (uint32_t moved = 1; moved <= layers + 1; ++moved) {
     EngineOptions split = options();
     split.placement = {.devices = {"reference"}, .layers = moved, .rules = {}};
-    const auto engine = load_model(model(), split);
+    const auto engine = load_engine(golden.path, split);
     Sequence sequence = engine->new_sequence();
     const std::vector<float> whole = run(*engine, sequence, golden.tokens, 7);
     expect_close(whole, golden.exact);
@@ -125,8 +72,8 @@ TEST_P(GoldenModel, anySplitBetweenTwoDevicesMatchesTheExactForwardPass) {
 }
 
 TEST_P(GoldenModel, rowsOfSeveralSequencesDoNotMix) {
-  const Golden golden = load_golden(model());
-  const auto engine = load_model(model(), options());
+  const test::GoldenModel golden = test::golden_model(model());
+  const auto engine = load_engine(golden.path, options());
   Sequence alone = engine->new_sequence();
   const std::vector<int32_t> start(golden.tokens.begin(), golden.tokens.begin() + 10);
   const std::vector<float> expected = run(*engine, alone, start, 10);
@@ -161,7 +108,7 @@ class RecordedModel : public ::testing::TestWithParam<Recorded> {};
 
 TEST_P(RecordedModel, matchesThePeerAndTheReferenceForAnyThreadsAndChunk) {
   const std::string model = std::string("families/") + GetParam().name;
-  const Golden golden = load_golden(model, "logits");
+  const test::GoldenModel golden = test::golden_model(model, "logits");
   EngineOptions options{.context = 96,
                         .cache = kernels::CacheType::kF32,
                         .batch_rows = 48,
@@ -171,7 +118,7 @@ TEST_P(RecordedModel, matchesThePeerAndTheReferenceForAnyThreadsAndChunk) {
   for (const auto& [threads, chunk] :
        {std::pair(1, 48), std::pair(2, 1), std::pair(2, 7), std::pair(2, 48)}) {
     options.threads = threads;
-    const auto engine = load_model(model, options);
+    const auto engine = load_engine(golden.path, options);
     Sequence sequence = engine->new_sequence();
     const std::vector<float> logits = run(*engine, sequence, golden.tokens, chunk);
     expect_close(logits, golden.exact, GetParam().bound);
@@ -186,7 +133,7 @@ TEST_P(RecordedModel, matchesThePeerAndTheReferenceForAnyThreadsAndChunk) {
     EXPECT_EQ(run(*engine, sequence, golden.tokens, chunk), expected);
   }
   options.placement.devices = {"reference"};
-  const auto reference = load_model(model, options);
+  const auto reference = load_engine(golden.path, options);
   Sequence sequence = reference->new_sequence();
   expect_close(first, run(*reference, sequence, golden.tokens, 48));
 }
@@ -207,7 +154,8 @@ INSTANTIATE_TEST_SUITE_P(Families, RecordedModel,
                          });
 
 TEST(Engine, refusesTokensOutsideTheVocabularyAndFullContexts) {
-  const auto engine = load_model("models/llama", {.threads = 1, .context = 4});
+  const auto engine =
+      load_engine(test::own_golden("models/llama.gguf"), {.threads = 1, .context = 4});
   Sequence sequence = engine->new_sequence();
   const CancelToken never{false};
   const Row wrong{&sequence, 160, true};
@@ -219,7 +167,8 @@ TEST(Engine, refusesTokensOutsideTheVocabularyAndFullContexts) {
 }
 
 TEST(Engine, cancelLeavesTheSequenceAsItWas) {
-  const auto engine = load_model("models/llama", {.threads = 2, .context = 16});
+  const auto engine =
+      load_engine(test::own_golden("models/llama.gguf"), {.threads = 2, .context = 16});
   Sequence sequence = engine->new_sequence();
   const CancelToken cancelled{true};
   const Row row{&sequence, 1, true};

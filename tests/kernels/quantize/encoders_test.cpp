@@ -1,3 +1,4 @@
+// Encoders against the errors of an independent implementation, and their promises.
 #include <gtest/gtest.h>
 
 #include <algorithm>

@@ -34,7 +34,7 @@ void expect_exact(const test::GoldenModel& golden, Placement placement) {
 class VulkanSplit : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(VulkanSplit, everyNumberOfLayersMatchesTheExactForwardPass) {
-  const test::GoldenModel golden = test::golden_model(GetParam());
+  const test::GoldenModel golden = test::golden_model(std::string("models/") + GetParam());
   const auto cpu = test::load_engine(golden.path, options({}));
   for (uint32_t layers = 0; layers <= cpu->model().config.layers + 1; ++layers) {
     SCOPED_TRACE(layers);
@@ -45,7 +45,7 @@ TEST_P(VulkanSplit, everyNumberOfLayersMatchesTheExactForwardPass) {
 INSTANTIATE_TEST_SUITE_P(Families, VulkanSplit, ::testing::Values("llama", "qwen3"));
 
 TEST(VulkanDevices, twoDevicesAndTheCpuTakeTurns) {
-  const test::GoldenModel golden = test::golden_model("qwen2");
+  const test::GoldenModel golden = test::golden_model("models/qwen2");
   expect_exact(golden, {.devices = {"vulkan:0", "vulkan:0"}, .layers = 1000, .rules = {}});
   expect_exact(golden, {.devices = {"vulkan:0"}, .layers = 1000, .rules = {{"ffn_down", "cpu"}}});
 }
