@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "gguf/format.h"
+#include "kernels/backend.h"
 
 namespace quern::kernels {
 
@@ -16,10 +17,13 @@ struct GoldenBlocks {
   std::span<const std::byte> values;  // f32, perhaps unaligned
 };
 
-// A check and, if it failed, what and where: block and value, or row and token.
+// A check and, if it failed, what and where: block and value, or row and token, and the file.
 struct Finding {
   std::string check;
-  std::string problem;  // empty: passed
+  std::string problem;   // empty: passed
+  bool missing = false;  // nothing is wrong, but there is nothing to check: a gap in the evidence
+
+  bool failed() const { return !problem.empty() && !missing; }
 };
 
 // Scalar decode against golden blocks; decode, dot products (mapped and packed) and packing on
@@ -27,6 +31,11 @@ struct Finding {
 // dot products against double precision; the encoder on ordinary and difficult rows. `format` must
 // be quantized.
 std::vector<Finding> check_format(gguf::Format format, std::span<const GoldenBlocks> golden);
+
+// A device against the scalar reference on the same blocks: row gathers equal to the bit (but for
+// subnormal numbers, which a device may flush to zero), products of one row and of many close to
+// double precision. The device is one that decodes with shaders/decode/.
+std::vector<Finding> check_device(gguf::Format format, Backend& device);
 
 // Relative rms error of the encoder on fixed rows of 8 * 1024 values.
 struct EncoderErrors {

@@ -136,7 +136,7 @@ void random_weights(Format format, float deviation, uint64_t seed, std::span<std
   Random random(seed);
   if (gguf::info(format).is_float()) return fill_floats(format, deviation, random, out);
   switch (format) {
-#define QUERN_FORMAT(name, text, id, values, bytes, group)                             \
+#define QUERN_FORMAT(name, text, id, values, bytes, group, ...)                        \
   case Format::name:                                                                   \
     if constexpr (group > 0) return fill_blocks<Format::name>(deviation, random, out); \
     break;

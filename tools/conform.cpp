@@ -3,15 +3,19 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <memory>
 
+#include "engine/devices.h"
 #include "gguf/os_file.h"
 #include "kernels/kernel_probe.h"
 #include "kernels/probe.h"
+#include "kernels/vulkan.h"
 #include "tools/bundled_model.h"
 #include "tools/commands.h"
 #include "tools/conform_report.h"
+#include "tools/machine_file.h"
 #include "tools/output.h"
 #include "tools/quality_options.h"
 
@@ -22,7 +26,8 @@ using gguf::Format;
 
 struct ConformOptions {
   std::string format, markdown, golden, model, text;
-  bool quick = false;
+  std::vector<std::string> devices;
+  bool quick = false, json = false;
 };
 
 // The formats that `name` stands for: one, or all quantized ones.
@@ -130,15 +135,47 @@ void check_neighbours(FormatEvidence& row, std::span<const EncoderFigure> figure
   row.findings.push_back({"encoder beats smaller formats", ""});
 }
 
+// A device besides the CPU, opened.
+struct OpenDevice {
+  std::string description;
+  std::unique_ptr<kernels::Backend> backend;
+};
+
+// "vulkan:0 (NVIDIA H200, driver 570.1)"
+std::string describe(const std::string& name) {
+  const auto gpus = kernels::list_vulkan_devices();
+  const size_t colon = name.find(':');
+  if (!gpus || colon == std::string::npos) return name;
+  const auto index = kernels::find_vulkan_device(*gpus, name.substr(colon + 1));
+  if (!index) return name;
+  return fmt::format("{} ({}, {})", name, printable((*gpus)[*index].name),
+                     printable((*gpus)[*index].driver));
+}
+
+Result<std::vector<OpenDevice>> open_devices(const std::vector<std::string>& names) {
+  std::vector<OpenDevice> devices;
+  for (const std::string& name : names) {
+    if (name == "cpu") continue;  // is always checked
+    QUERN_TRY(auto backend, engine::make_device(name, cache_folder()));
+    devices.push_back({describe(name), std::move(backend)});
+  }
+  return devices;
+}
+
 // Everything about one format that is not a matter of speed or of a model.
 FormatEvidence check(Format format, const std::optional<gguf::File>& golden,
-                     std::span<const EncoderFigure> figures) {
+                     std::span<const OpenDevice> devices, std::span<const EncoderFigure> figures) {
   FormatEvidence row{.format = format};
   row.findings = kernels::check_format(
       format, golden ? golden_blocks(*golden, format) : std::vector<kernels::GoldenBlocks>{});
   const auto figure = std::ranges::find(figures, format, &EncoderFigure::format);
   row.encoder = figure->errors;
   check_neighbours(row, figures);
+  for (const OpenDevice& device : devices) {
+    for (kernels::Finding& finding : kernels::check_device(format, *device.backend)) {
+      row.findings.push_back(std::move(finding));
+    }
+  }
   return row;
 }
 
@@ -167,8 +204,23 @@ Status measure_speed(Evidence& evidence) {
   return {};
 }
 
-Status conform(ConformOptions options) {
+// What a model in this format predicts; without a text or a model that is a gap.
+Status try_model(std::optional<QualityCheck>& quality, FormatEvidence& row) {
+  row.findings.push_back({"a model in this format predicts like one in Q8_0", ""});
+  kernels::Finding& finding = row.findings.back();
+  if (!quality) {
+    finding = {finding.check, "no text: give --text FILE", true};
+    return {};
+  }
+  QUERN_TRY(row.quality, quality->run(row.format));
+  const double divergence = row.quality->divergence().value;
+  if (!std::isfinite(divergence)) finding.problem = fmt::format("the divergence is {}", divergence);
+  return {};
+}
+
+Result<Evidence> gather(ConformOptions options) {
   QUERN_TRY(const std::vector<Format> formats, chosen_formats(options.format));
+  QUERN_TRY(const std::vector<OpenDevice> devices, open_devices(options.devices));
   if (options.golden.empty()) options.golden = source_file("tests/golden/dequant.gguf");
   if (options.text.empty()) options.text = source_file("tests/golden/validation.txt");
   std::optional<gguf::File> golden;
@@ -183,28 +235,47 @@ Status conform(ConformOptions options) {
     QUERN_TRY(quality, QualityCheck::make(options));
   }
   Evidence evidence{.figures = encoder_figures()};
+  for (const OpenDevice& device : devices) evidence.devices.push_back(device.description);
   Progress progress("checking");
   for (const Format format : formats) {
     progress.say(fmt::format("checking {}", gguf::info(format).name));
-    FormatEvidence row = check(format, golden, evidence.figures);
-    if (quality) {
-      QUERN_TRY(row.quality, quality->run(format));
-    }
+    FormatEvidence row = check(format, golden, devices, evidence.figures);
+    if (!options.quick) QUERN_CHECK(try_model(quality, row));
     evidence.rows.push_back(std::move(row));
   }
   progress.clear();
   if (!options.quick) QUERN_CHECK(measure_speed(evidence));
-  for (const FormatEvidence& row : evidence.rows) QUERN_CHECK(write_stdout(to_text(row, evidence)));
-  if (!options.markdown.empty()) {
-    const std::string page = to_markdown(evidence);
-    QUERN_TRY(gguf::ReplacedFile out, gguf::ReplacedFile::create(options.markdown));
-    QUERN_CHECK(out.write(std::as_bytes(std::span(page))));
-    QUERN_CHECK(out.commit());
+  return evidence;
+}
+
+Status print(const Evidence& evidence, const ConformOptions& options) {
+  if (options.json) {
+    return write_stdout(
+        to_json(evidence).dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
   }
+  for (const FormatEvidence& row : evidence.rows) QUERN_CHECK(write_stdout(to_text(row, evidence)));
+  return {};
+}
+
+Status write_page(const Evidence& evidence, const std::string& path) {
+  const std::string page = to_markdown(evidence);
+  QUERN_TRY(gguf::ReplacedFile out, gguf::ReplacedFile::create(path));
+  QUERN_CHECK(out.write(std::as_bytes(std::span(page))));
+  return out.commit();
+}
+
+// A gap in the evidence is a failure, too, unless only quick checks were asked for.
+Status conform(const ConformOptions& options) {
+  QUERN_TRY(const Evidence evidence, gather(options));
+  QUERN_CHECK(print(evidence, options));
+  if (!options.markdown.empty()) QUERN_CHECK(write_page(evidence, options.markdown));
   const auto failures = std::ranges::count_if(evidence.rows, &FormatEvidence::failed);
-  if (failures == 0) return {};
+  const auto gaps =
+      options.quick ? 0 : std::ranges::count_if(evidence.rows, &FormatEvidence::missing);
+  if (failures == 0 && gaps == 0) return {};
   return fail(ErrorKind::kFailure, "conform",
-              fmt::format("{} of {} formats failed", failures, evidence.rows.size()));
+              fmt::format("of {} formats {} failed and {} lack evidence", evidence.rows.size(),
+                          failures, gaps));
 }
 
 }  // namespace
@@ -216,11 +287,20 @@ void add_conform(CLI::App& app, Run& run) {
   command->footer(
       "Examples:\n"
       "  quern conform q4_K\n"
-      "  quern conform all --md docs/formats.md\n"
+      "  quern conform all --device vulkan:0 --md docs/formats.md\n"
       "Decoding and dot products are compared with the scalar reference on every instruction set\n"
       "of this machine, the encoder with its neighbours, kernels with the machine's peaks, and a\n"
-      "model in this format with itself in Q8_0. The exit code is 1 when a check fails.");
+      "model in this format with itself in Q8_0. The exit code is 1 when a check fails or, "
+      "without\n"
+      "--quick, when evidence is missing.");
   command->add_option("FORMAT", options->format, "a quantized format, or all")->required();
+  command
+      ->add_option("--device", options->devices,
+                   "also check the shaders on vulkan:N or vulkan:NAME; several with commas")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->option_text("NAME");
+  command->add_flag("--json", options->json, "print JSON");
   command->add_option("--md", options->markdown, "write a Markdown page");
   command->add_flag("--quick", options->quick, "only checks: no speed, no model");
   command->add_option("--golden", options->golden,

@@ -3,9 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <span>
 
 namespace quern::tools {
 namespace {
+
+using kernels::Finding;
 
 // "35.1 GB/s (82 %)"
 std::string rate(double value, double peak, double unit, const char* name) {
@@ -37,10 +40,28 @@ std::string neighbours(const FormatEvidence& row, const Evidence& evidence) {
 }
 
 std::string checks_text(const FormatEvidence& row) {
-  const auto failed = std::ranges::count_if(
-      row.findings, [](const kernels::Finding& finding) { return !finding.problem.empty(); });
-  return failed == 0 ? fmt::format("{} passed", row.findings.size())
-                     : fmt::format("{} of {} FAILED", failed, row.findings.size());
+  const auto failed = std::ranges::count_if(row.findings, &Finding::failed);
+  const auto missing = std::ranges::count_if(row.findings, &Finding::missing);
+  const auto count = static_cast<std::ptrdiff_t>(row.findings.size());
+  std::string text = failed == 0 ? fmt::format("{} passed", count - missing)
+                                 : fmt::format("{} of {} FAILED", failed, count);
+  if (missing > 0) text += fmt::format(", {} MISSING", missing);
+  return text;
+}
+
+const char* state(const Finding& finding) {
+  return finding.missing ? "missing" : finding.failed() ? "failed" : "passed";
+}
+
+// Everything that is not as it should be, a line each: "before NAME: check: problem after".
+std::string problems(const FormatEvidence& row, std::string_view before, std::string_view after) {
+  std::string text;
+  for (const Finding& finding : row.findings) {
+    if (finding.problem.empty()) continue;
+    text += fmt::format("{}{}: {}{}: {}{}", before, gguf::info(row.format).name,
+                        finding.missing ? "MISSING: " : "", finding.check, finding.problem, after);
+  }
+  return text;
 }
 
 std::string markdown_row(const FormatEvidence& row, const Evidence& evidence) {
@@ -58,11 +79,62 @@ std::string markdown_row(const FormatEvidence& row, const Evidence& evidence) {
   return text + checks_text(row) + " |\n";
 }
 
+std::vector<const FormatEvidence*> by_bits(const Evidence& evidence) {
+  std::vector<const FormatEvidence*> rows;
+  for (const FormatEvidence& row : evidence.rows) rows.push_back(&row);
+  std::ranges::stable_sort(
+      rows, {}, [](const FormatEvidence* row) { return gguf::info(row->format).bits_per_value(); });
+  return rows;
+}
+
+// Formats down, checks across; a list says what each column is.
+std::string checks_table(std::span<const FormatEvidence* const> rows) {
+  if (rows.empty()) return {};
+  std::string list = "Checks of every format:\n\n", head = "\n| format |", line = "|---|";
+  for (size_t i = 0; i < rows[0]->findings.size(); ++i) {
+    list += fmt::format("{}. {}\n", i + 1, rows[0]->findings[i].check);
+    head += fmt::format(" {} |", i + 1);
+    line += ":-:|";
+  }
+  std::string text = list + head + "\n" + line + "\n";
+  for (const FormatEvidence* row : rows) {
+    text += fmt::format("| {} |", gguf::info(row->format).name);
+    for (const Finding& finding : row->findings) {
+      text += finding.missing ? " missing |" : finding.failed() ? " **FAILED** |" : " ok |";
+    }
+    text += "\n";
+  }
+  return text;
+}
+
+nlohmann::ordered_json row_json(const FormatEvidence& row) {
+  const gguf::FormatInfo& format = gguf::info(row.format);
+  nlohmann::ordered_json json = {
+      {"format", format.name},
+      {"bits", format.bits_per_value()},
+      {"encoder_error", {{"normal", row.encoder.normal}, {"heavy_tail", row.encoder.heavy_tail}}}};
+  if (row.rates) {
+    json["decode_bytes_per_second"] = row.rates->decode_bytes;
+    json["prefill_operations_per_second"] = row.rates->prefill_operations;
+  }
+  if (row.quality) {
+    json["kl_divergence"] = row.quality->divergence().value;
+    json["same_first"] = row.quality->agreement().value;
+    json["perplexity_ratio"] = row.quality->ratio().value;
+  }
+  for (const Finding& finding : row.findings) {
+    nlohmann::ordered_json check = {{"check", finding.check}, {"state", state(finding)}};
+    if (!finding.problem.empty()) check["problem"] = finding.problem;
+    json["checks"].push_back(check);
+  }
+  return json;
+}
+
 }  // namespace
 
-bool FormatEvidence::failed() const {
-  return std::ranges::any_of(findings, [](const auto& f) { return !f.problem.empty(); });
-}
+bool FormatEvidence::failed() const { return std::ranges::any_of(findings, &Finding::failed); }
+
+bool FormatEvidence::missing() const { return std::ranges::any_of(findings, &Finding::missing); }
 
 std::string to_text(const FormatEvidence& row, const Evidence& evidence) {
   const gguf::FormatInfo& format = gguf::info(row.format);
@@ -79,25 +151,24 @@ std::string to_text(const FormatEvidence& row, const Evidence& evidence) {
                         row.quality->ratio().value);
   }
   text += fmt::format("  {}\n", checks_text(row));
-  for (const kernels::Finding& finding : row.findings) {
-    if (finding.problem.empty()) continue;
-    text += fmt::format("{}: {}: {}\n", format.name, finding.check, finding.problem);
-  }
-  return text;
+  return text + problems(row, "", "\n");
 }
 
 std::string to_markdown(const Evidence& evidence) {
   std::string text =
       "# Block formats: the evidence\n\n"
-      "Made by `quern conform all --md docs/formats.md`; do not edit. Layouts and decoding:\n"
-      "`gguf/block_layout.h` and `kernels/cpu/reference_*.cpp`. How to add a format:\n"
-      "[adding-a-format.md](adding-a-format.md).\n\n";
+      "Made by `quern conform all --device vulkan:0 --md docs/formats.md`; do not edit. Layouts "
+      "and\n"
+      "decoding: `gguf/block_layout.h`, `kernels/cpu/reference_*.cpp` and `kernels/formats/`. How "
+      "to\n"
+      "add a format: [adding-a-format.md](adding-a-format.md).\n\n";
   if (evidence.machine) {
     text +=
         fmt::format("Measured on: {}, {} threads, {:.1f} GB/s, {:.0f} int8 Gop/s.\n\n",
                     evidence.machine->cpu, evidence.machine->threads,
                     evidence.machine->read_bandwidth_all / 1e9, evidence.machine->int8_peak / 1e9);
   }
+  for (const std::string& device : evidence.devices) text += fmt::format("Device: {}.\n\n", device);
   text +=
       "* error: of the encoder, relative rms without importance, on rows with equal and with very\n"
       "  unequal values (heavy); beside it the formats next in bits per weight.\n"
@@ -109,25 +180,24 @@ std::string to_markdown(const Evidence& evidence) {
       "| format | bits | error | heavy | neighbours | decode | prefill | KL | same first "
       "| perplexity | checks |\n"
       "|---|---:|---:|---:|---|---:|---:|---:|---:|---:|---|\n";
-  std::vector<const FormatEvidence*> rows;
-  for (const FormatEvidence& row : evidence.rows) rows.push_back(&row);
-  std::ranges::stable_sort(
-      rows, {}, [](const FormatEvidence* row) { return gguf::info(row->format).bits_per_value(); });
+  const std::vector<const FormatEvidence*> rows = by_bits(evidence);
   for (const FormatEvidence* row : rows) text += markdown_row(*row, evidence);
-  if (!rows.empty()) {
-    text += "\nChecks of every format:\n\n";
-    for (const kernels::Finding& finding : rows[0]->findings) {
-      text += fmt::format("* {}\n", finding.check);
-    }
-  }
-  for (const FormatEvidence* row : rows) {
-    for (const kernels::Finding& finding : row->findings) {
-      if (finding.problem.empty()) continue;
-      text += fmt::format("\n**{}: {}: {}**\n", gguf::info(row->format).name, finding.check,
-                          finding.problem);
-    }
-  }
+  text += "\n" + checks_table(rows);
+  for (const FormatEvidence* row : rows) text += problems(*row, "\n**", "**\n");
   return text;
+}
+
+nlohmann::ordered_json to_json(const Evidence& evidence) {
+  nlohmann::ordered_json json = {{"devices", evidence.devices},
+                                 {"formats", nlohmann::ordered_json::array()}};
+  if (evidence.machine) {
+    json["machine"] = {{"cpu", evidence.machine->cpu},
+                       {"threads", evidence.machine->threads},
+                       {"read_bandwidth", evidence.machine->read_bandwidth_all},
+                       {"int8_peak", evidence.machine->int8_peak}};
+  }
+  for (const FormatEvidence* row : by_bits(evidence)) json["formats"].push_back(row_json(*row));
+  return json;
 }
 
 }  // namespace quern::tools

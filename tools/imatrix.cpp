@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <memory>
+#include <nlohmann/json.hpp>
 
 #include "engine/importance.h"
 #include "tools/commands.h"
@@ -41,9 +42,16 @@ Status collect(const ImatrixOptions& options) {
   importance.chunk_size = text.context;
   QUERN_CHECK(importance.write(options.out, options.text));
   const engine::Estimate perplexity = loss.exponential();
+  if (options.json) {
+    const nlohmann::ordered_json json = {{"matrices", importance.tensors.size()},
+                                         {"windows", text.windows.size()},
+                                         {"context", text.context},
+                                         {"perplexity", perplexity.value},
+                                         {"error", perplexity.error}};
+    return write_stdout(json.dump(2) + "\n");
+  }
   return write_stdout(
-      fmt::format("{} matrices, {} windows of {} tokens, perplexity {:.4f} +- {:.4f}"
-                  "\n",
+      fmt::format("{} matrices, {} windows of {} tokens, perplexity {:.4f} +- {:.4f}\n",
                   importance.tensors.size(), text.windows.size(), text.context, perplexity.value,
                   perplexity.error));
 }
@@ -62,6 +70,7 @@ void add_imatrix(CLI::App& app, Run& run) {
   command->add_option("TEXT", options->text, "text file")->required();
   command->add_option("-o,--output", options->out, "GGUF file to write")->required();
   add_quality_options(*command, *options);
+  command->add_flag("--json", options->json, "print JSON");
   command->callback([options, &run] { run = [options] { return collect(*options); }; });
 }
 

@@ -9,6 +9,8 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "engine/mix.h"
+
 namespace quern::tools {
 namespace {
 
@@ -81,14 +83,9 @@ TypeUse total(std::span<const TypeUse> mix) {
 
 // The name of a `general.file_type` value; nullopt for values that were removed or are not known.
 std::optional<std::string_view> file_type_name(uint64_t value) {
-  static constexpr std::array<std::string_view, 42> kNames = {
-      "F32",   "F16",     "Q4_0",      "Q4_1",   "",       "",        "",       "Q8_0",   "Q5_0",
-      "Q5_1",  "Q2_K",    "Q3_K_S",    "Q3_K_M", "Q3_K_L", "Q4_K_S",  "Q4_K_M", "Q5_K_S", "Q5_K_M",
-      "Q6_K",  "IQ2_XXS", "IQ2_XS",    "Q2_K_S", "IQ3_XS", "IQ3_XXS", "IQ1_S",  "IQ4_NL", "IQ3_S",
-      "IQ3_M", "IQ2_S",   "IQ2_M",     "IQ4_XS", "IQ1_M",  "BF16",    "",       "",       "",
-      "TQ1_0", "TQ2_0",   "MXFP4_MOE", "NVFP4",  "Q1_0",   "Q2_0"};
-  if (value >= kNames.size() || kNames[value].empty()) return std::nullopt;
-  return kNames[value];
+  const auto mix = std::ranges::find(engine::mixes(), value, &engine::Mix::file_type);
+  if (mix == engine::mixes().end()) return std::nullopt;
+  return mix->name;
 }
 
 // What the file says it is, or else the type of most of its bytes.

@@ -93,42 +93,4 @@ void unpack(const gguf::BlockNVFP4& block, UnpackedBlock& out) {
   }
 }
 
-void unpack(const gguf::BlockQ1_0& block, UnpackedBlock& out) {
-  for (size_t i = 0; i < 128; ++i) out.codes[i] = block.qs[i / 8] >> i % 8 & 1 ? 1 : -1;
-  set_scale(out, 0, 8, f16_to_f32(block.d));
-}
-
-void unpack(const gguf::BlockQ2_0& block, UnpackedBlock& out) {
-  for (size_t i = 0; i < 64; ++i) {
-    out.codes[i] = static_cast<int8_t>((block.qs[i / 4] >> 2 * (i % 4) & 3) - 1);
-  }
-  set_scale(out, 0, 4, f16_to_f32(block.d));
-}
-
-void unpack(const gguf::BlockTQ2_0& block, UnpackedBlock& out) {
-  for (size_t i = 0; i < 256; ++i) {
-    const int q = block.qs[32 * (i / 128) + i % 32] >> 2 * (i / 32 % 4) & 3;
-    out.codes[i] = static_cast<int8_t>(q - 1);
-  }
-  set_scale(out, 0, 16, f16_to_f32(block.d));
-}
-
-// Five base-3 digits per byte as a fraction of 256, most significant first: digit k is the integer
-// part of 3 * (byte * 3^k mod 256) / 256.
-void unpack(const gguf::BlockTQ1_0& block, UnpackedBlock& out) {
-  const auto digits = [&](const uint8_t* bytes, size_t count, size_t digits_per_byte,
-                          int8_t* codes) {
-    for (size_t j = 0; j < count; ++j) {
-      uint8_t fraction = bytes[j];
-      for (size_t k = 0; k < digits_per_byte; ++k, fraction = static_cast<uint8_t>(fraction * 3)) {
-        codes[k * count + j] = static_cast<int8_t>((fraction * 3 >> 8) - 1);
-      }
-    }
-  };
-  digits(block.qs, 32, 5, out.codes);
-  digits(block.qs + 32, 16, 5, out.codes + 160);
-  digits(block.qh, 4, 4, out.codes + 240);
-  set_scale(out, 0, 16, f16_to_f32(block.d));
-}
-
 }  // namespace quern::kernels::cpu::reference

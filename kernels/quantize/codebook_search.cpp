@@ -1,10 +1,9 @@
 #include "kernels/quantize/codebook_search.h"
 
-#include <algorithm>
-#include <array>
-#include <cmath>
+#include <cassert>
 #include <limits>
 
+#include "kernels/quantize/envelope.h"
 #include "kernels/quantize/least_squares.h"
 
 namespace quern::kernels::quantize {
@@ -14,11 +13,14 @@ constexpr size_t kFan = 16;         // scales of the fan,
 constexpr float kFanRatio = 1.15f;  // each this much larger than the one before,
 constexpr float kFanStart = 0.35f;  // from this part of a group's size on
 constexpr size_t kStarts = 6;       // first guesses of d
-constexpr size_t kMaxEntries = 2048;
+constexpr size_t kMaxHalves = 96;   // of a codebook: 3^4 or 8^2, in whole lanes
+
+using Fan = std::array<float, kFan>;
+using HalfValues = std::array<float, kMaxHalves>;
 
 // An entry that a run may take.
 struct Candidate {
-  float p, q;
+  Line line;
   uint16_t entry;
 };
 
@@ -27,101 +29,155 @@ struct Candidates {
   std::array<Candidate, kFan> list;
   size_t count = 0;
 
-  void add(const Candidate& candidate) {
-    for (size_t i = 0; i < count; ++i) {
-      if (list[i].entry == candidate.entry) return;
-    }
-    list[count++] = candidate;
-  }
+  void add(const Candidate& candidate) { list[count++] = candidate; }
   const Candidate& best(float scale) const {
-    size_t best = 0;
-    float best_gain = -std::numeric_limits<float>::infinity();
-    for (size_t i = 0; i < count; ++i) {
-      const float gain = 2 * list[i].p - scale * list[i].q;
-      if (gain > best_gain) {
-        best_gain = gain;
-        best = i;
-      }
-    }
-    return list[best];
+    return *std::max_element(list.begin(), list.begin() + count,
+                             [&](const Candidate& a, const Candidate& b) {
+                               return a.line.value(scale) < b.line.value(scale);
+                             });
+  }
+  Envelope envelope() const {
+    std::vector<Line> lines;
+    lines.reserve(count);
+    for (size_t i = 0; i < count; ++i) lines.push_back(list[i].line);
+    return Envelope(std::move(lines));
   }
 };
 
-// What a choice of entries amounts to: its gain at a scale is scale * (2p - scale * q).
-struct Sums {
-  float p = 0, q = 0;
-
-  void add(const Sums& other, float factor = 1) {
-    p += factor * other.p;
-    q += factor * factor * other.q;
-  }
-  float gain(float scale) const { return scale * (2 * p - scale * q); }
-  float scale() const { return q > 0 ? p / q : 0.0f; }
+// What the halves of entries add to p and q, and what flipping their cheapest sign would take from
+// p.
+struct HalfLines {
+  alignas(64) HalfValues p, q, flip;
+  size_t count;
 };
+
+// What the lines of halves are worth at a scale.
+void value_at(const HalfLines& lines, float scale, bool flipped, HalfValues& out) {
+  for (size_t i = 0; i < lines.count; ++i) {
+    const float p = flipped ? lines.p[i] - 2 * lines.flip[i] : lines.p[i];
+    out[i] = 2 * p - scale * lines.q[i];
+  }
+}
 
 }  // namespace
 
-struct CodebookSearch::Lines {
-  alignas(64) std::array<float, kMaxEntries> p, q;
+uint16_t CodebookSearch::Halves::find(const float* half) {
+  for (size_t i = 0; i < count(); ++i) {
+    size_t j = 0;
+    while (j < values.size() && values[j][i] == half[j]) ++j;
+    if (j == values.size()) return static_cast<uint16_t>(i);
+  }
+  for (size_t j = 0; j < values.size(); ++j) values[j].push_back(half[j]);
+  assert(count() <= kMaxHalves);
+  return static_cast<uint16_t>(count() - 1);
+}
 
-  // The first entry with the largest 2p - scale * q among `entries` (a multiple of 64).
-  size_t best(float scale, size_t entries) const {
+void CodebookSearch::sort_pairs() {
+  std::ranges::stable_sort(pairs_, {}, &Pair::first);
+  for (size_t i = 0; i <= first_.count(); ++i) {
+    const auto begin = std::ranges::lower_bound(pairs_, i, {}, &Pair::first);
+    begin_.push_back(static_cast<uint16_t>(begin - pairs_.begin()));
+  }
+}
+
+// Finds the candidates of one run. With a flipped sign p loses twice the least a*g of both halves:
+// the better of two searches, in which one half pays.
+class RunSearch {
+ public:
+  // a, w: [run]; shift: added to all values of the entries.
+  RunSearch(const CodebookSearch& book, const float* a, const float* w, float shift, bool flip)
+      : book_(book), flip_(flip) {
+    const size_t half = book.run_ / 2;
+    fill(book.first_, a, w, shift, first_);
+    fill(book.second_, a + half, w + half, shift, second_);
+  }
+
+  Candidates run(const Fan& fan) {
+    Candidates found;
+    std::array<size_t, kFan> best;
+    best.front() = best_pair(fan.front(), 0);
+    best.back() = best_pair(fan.back(), best.front());
+    found.add(candidate(best.front()));
+    if (best.back() != best.front()) found.add(candidate(best.back()));
+    between(fan, 0, kFan - 1, best, found);
+    return found;
+  }
+
+ private:
+  static void fill(const CodebookSearch::Halves& halves, const float* a, const float* w,
+                   float shift, HalfLines& lines) {
+    lines.count = halves.count();
+    std::fill_n(lines.p.begin(), lines.count, 0.0f);
+    std::fill_n(lines.q.begin(), lines.count, 0.0f);
+    std::fill_n(lines.flip.begin(), lines.count, std::numeric_limits<float>::infinity());
+    for (size_t j = 0; j < halves.values.size(); ++j) {
+      const float* values = halves.values[j].data();
+      for (size_t i = 0; i < lines.count; ++i) {
+        const float g = values[i] + shift;
+        lines.p[i] += a[j] * g;
+        lines.q[i] += w[j] * g * g;
+        lines.flip[i] = std::min(lines.flip[i], a[j] * g);
+      }
+    }
+  }
+
+  // Lines that are best at two scales are the only ones that are best between them if they are
+  // one, for the largest of lines is convex.
+  void between(const Fan& fan, size_t low, size_t high, std::array<size_t, kFan>& best,
+               Candidates& found) {
+    if (high - low < 2 || best[low] == best[high]) return;
+    const size_t middle = (low + high) / 2;
+    const size_t pair = best_pair(fan[middle], best[low]);
+    best[middle] = pair;
+    if (pair != best[low] && pair != best[high]) found.add(candidate(pair));
+    between(fan, low, middle, best, found);
+    between(fan, middle, high, best, found);
+  }
+
+  Candidate candidate(size_t index) const {
+    const CodebookSearch::Pair& pair = book_.pairs_[index];
+    Line line{first_.p[pair.first] + second_.p[pair.second],
+              first_.q[pair.first] + second_.q[pair.second]};
+    if (flip_) line.p -= 2 * std::min(first_.flip[pair.first], second_.flip[pair.second]);
+    return {line, pair.entry};
+  }
+
+  // The pair with the largest line at a scale; `guess` is a good one, perhaps the best.
+  size_t best_pair(float scale, size_t guess) {
     float best = -std::numeric_limits<float>::infinity();
-    size_t block = 0;
-    for (size_t e = 0; e < entries; e += 64) {
-      Lanes most;
-      most.fill(-std::numeric_limits<float>::infinity());
-      for (size_t i = e; i < e + 64; i += kLanes) {
-        for (size_t j = 0; j < kLanes; ++j) {
-          const float gain = 2 * p[i + j] - scale * q[i + j];
-          most[j] = gain > most[j] ? gain : most[j];
-        }
-      }
-      const float largest = *std::ranges::max_element(most);
-      if (largest > best) {
-        best = largest;
-        block = e;
-      }
+    size_t at = guess;
+    for (int paying = 0; paying <= (flip_ ? 1 : 0); ++paying) {
+      value_at(first_, scale, flip_ && paying == 0, first_values_);
+      value_at(second_, scale, flip_ && paying == 1, second_values_);
+      search(guess, best, at);
     }
-    size_t e = block;
-    while (e + 1 < block + 64 && 2 * p[e] - scale * q[e] != best) ++e;
-    return e;
+    return at;
   }
+
+  // Looks at the pairs of those first halves that might do better than the best so far.
+  void search(size_t guess, float& best, size_t& at) const {
+    const auto try_pair = [&](size_t i) {
+      const CodebookSearch::Pair& pair = book_.pairs_[i];
+      const float value = first_values_[pair.first] + second_values_[pair.second];
+      if (value > best) {
+        best = value;
+        at = i;
+      }
+    };
+    try_pair(guess);
+    const float most =
+        *std::max_element(second_values_.begin(), second_values_.begin() + second_.count);
+    for (size_t first = 0; first < first_.count; ++first) {
+      if (first_values_[first] + most <= best) continue;
+      for (size_t i = book_.begin_[first]; i < book_.begin_[first + 1]; ++i) try_pair(i);
+    }
+  }
+
+  const CodebookSearch& book_;
+  const bool flip_;
+  HalfLines first_, second_;
+  alignas(64) HalfValues first_values_, second_values_;
 };
-
-void CodebookSearch::set_size() {
-  float squares = 0;
-  for (const float v : values_) squares += v * v;
-  size_ = std::sqrt(squares / static_cast<float>(values_.size()));
-}
-
-void CodebookSearch::make_lines(const float* a, const float* w, float shift, bool flip,
-                                Lines& lines) const {
-  std::fill_n(lines.p.begin(), entries_, 0.0f);
-  std::fill_n(lines.q.begin(), entries_, 0.0f);
-  for (size_t j = 0; j < run_; ++j) {
-    const float* values = &values_[j * entries_];
-    for (size_t e = 0; e < entries_; ++e) {
-      const float g = values[e] + shift;
-      lines.p[e] += a[j] * g;
-      lines.q[e] += w[j] * g * g;
-    }
-  }
-  if (!flip) return;
-  for (size_t e = 0; e < entries_; ++e) {
-    float least = a[0] * values_[e];
-    for (size_t j = 1; j < run_; ++j) least = std::min(least, a[j] * values_[j * entries_ + e]);
-    lines.p[e] -= 2 * least;
-  }
-}
-
-size_t CodebookSearch::cheapest_flip(const float* a, size_t entry) const {
-  size_t best = 0;
-  for (size_t j = 1; j < run_; ++j) {
-    if (a[j] * values_[j * entries_ + entry] < a[best] * values_[best * entries_ + entry]) best = j;
-  }
-  return best;
-}
 
 // The search in one block. A unit has one or two ways (which run takes a flipped sign, or which
 // shift), and in each way every run has its candidates.
@@ -146,13 +202,14 @@ class BlockSearch {
 
  private:
   void gather(size_t group);
+  Envelope gather_unit(size_t unit, const Fan& fan);
   bool is_odd(size_t unit) const {
     size_t negative = 0;
     for (size_t i = unit * layout_.unit; i < (unit + 1) * layout_.unit; ++i) negative += x_[i] < 0;
     return negative % 2 == 1;
   }
   bool flips(size_t unit, size_t way, size_t run) const {
-    return layout_.signs == Signs::kEven && ways_[unit] > 0 && odd_[unit] && run == way;
+    return layout_.signs == Signs::kEven && odd_[unit] && run == way;
   }
   Candidates& candidates(size_t unit, size_t way, size_t run) {
     return candidates_[(unit * runs_per_unit_ + run) * 2 + way];
@@ -160,11 +217,9 @@ class BlockSearch {
   const Candidates& candidates(size_t unit, size_t way, size_t run) const {
     return candidates_[(unit * runs_per_unit_ + run) * 2 + way];
   }
-  Sums unit_sums(size_t unit, size_t way, float scale) const;
-  size_t best_way(size_t unit, float scale) const;
-  Sums group_sums(size_t group, float scale) const;
-  float own_scale(size_t group) const;
-  float choose_levels(const float* own, float d, uint8_t* s, Sums& sums) const;
+  float unit_value(size_t unit, size_t way, float scale) const;
+  float choose_levels(const float* own, float d, uint8_t* s, Line& sums) const;
+  size_t cheapest_flip(size_t at, size_t entry) const;
   void store_unit(size_t unit, float scale, CodebookChoice& out) const;
 
   const CodebookSearch& book_;
@@ -174,8 +229,8 @@ class BlockSearch {
   std::array<float, 256> a_;
   std::array<bool, 32> odd_{};
   std::array<size_t, 32> ways_{};
-  std::array<std::array<float, kFan>, 16> fan_;  // per group
-  std::array<Candidates, 128> candidates_;       // [run][way]
+  std::array<Envelope, 16> envelopes_;      // per group: all its choices
+  std::array<Candidates, 128> candidates_;  // [run][way]
 };
 
 void BlockSearch::gather(size_t group) {
@@ -186,68 +241,48 @@ void BlockSearch::gather(size_t group) {
     weights += w_[i];
   }
   float scale = kFanStart * std::sqrt(squares / weights) / book_.size_;
-  for (float& t : fan_[group]) {
+  Fan fan;
+  for (float& t : fan) {
     t = scale;
     scale *= kFanRatio;
   }
-  CodebookSearch::Lines lines;
-  for (size_t unit = group * units_per_group_; unit < (group + 1) * units_per_group_; ++unit) {
-    odd_[unit] = layout_.signs == Signs::kEven && is_odd(unit);
-    ways_[unit] = layout_.signs == Signs::kShifted ? 2 : odd_[unit] ? runs_per_unit_ : 1;
-    for (size_t way = 0; way < ways_[unit]; ++way) {
-      for (size_t run = 0; run < runs_per_unit_; ++run) {
-        const float shift = layout_.signs == Signs::kShifted ? (way ? -0.125f : 0.125f) : 0.0f;
-        const size_t at = unit * layout_.unit + run * book_.run_;
-        book_.make_lines(&a_[at], w_ + at, shift, flips(unit, way, run), lines);
-        for (const float t : fan_[group]) {
-          const size_t entry = lines.best(t, book_.entries_);
-          candidates(unit, way, run)
-              .add({lines.p[entry], lines.q[entry], static_cast<uint16_t>(entry)});
-        }
-      }
+  const size_t unit = group * units_per_group_;
+  envelopes_[group] = gather_unit(unit, fan);
+  for (size_t u = 1; u < units_per_group_; ++u) {
+    envelopes_[group] = sum(envelopes_[group], gather_unit(unit + u, fan));
+  }
+}
+
+Envelope BlockSearch::gather_unit(size_t unit, const Fan& fan) {
+  odd_[unit] = layout_.signs == Signs::kEven && is_odd(unit);
+  ways_[unit] = layout_.signs == Signs::kShifted ? 2 : odd_[unit] ? runs_per_unit_ : 1;
+  Envelope best;
+  for (size_t way = 0; way < ways_[unit]; ++way) {
+    Envelope all;
+    for (size_t run = 0; run < runs_per_unit_; ++run) {
+      const float shift = layout_.signs == Signs::kShifted ? (way ? -0.125f : 0.125f) : 0.0f;
+      const size_t at = unit * layout_.unit + run * book_.run_;
+      Candidates& found = candidates(unit, way, run);
+      found = RunSearch(book_, &a_[at], w_ + at, shift, flips(unit, way, run)).run(fan);
+      all = run == 0 ? found.envelope() : sum(all, found.envelope());
     }
-  }
-}
-
-Sums BlockSearch::unit_sums(size_t unit, size_t way, float scale) const {
-  Sums sums;
-  for (size_t run = 0; run < runs_per_unit_; ++run) {
-    const Candidate& best = candidates(unit, way, run).best(scale);
-    sums.add({best.p, best.q});
-  }
-  return sums;
-}
-
-size_t BlockSearch::best_way(size_t unit, float scale) const {
-  if (ways_[unit] == 1) return 0;
-  return unit_sums(unit, 1, scale).gain(scale) > unit_sums(unit, 0, scale).gain(scale) ? 1 : 0;
-}
-
-Sums BlockSearch::group_sums(size_t group, float scale) const {
-  Sums sums;
-  for (size_t unit = group * units_per_group_; unit < (group + 1) * units_per_group_; ++unit) {
-    sums.add(unit_sums(unit, best_way(unit, scale), scale));
-  }
-  return sums;
-}
-
-// The scale that suits a group best by itself.
-float BlockSearch::own_scale(size_t group) const {
-  float best = 0, best_gain = 0;
-  for (const float t : fan_[group]) {
-    const float fitted = std::max(group_sums(group, t).scale(), 0.0f);
-    const float gain = group_sums(group, fitted).gain(fitted);
-    if (gain > best_gain) {
-      best_gain = gain;
-      best = fitted;
-    }
+    best = way == 0 ? std::move(all) : maximum(best, all);
   }
   return best;
 }
 
+// The value of a unit's line in one of its ways.
+float BlockSearch::unit_value(size_t unit, size_t way, float scale) const {
+  float value = 0;
+  for (size_t run = 0; run < runs_per_unit_; ++run) {
+    value += candidates(unit, way, run).best(scale).line.value(scale);
+  }
+  return value;
+}
+
 // The best s of every group near its own scale; `d` is what 2s + 1 is multiplied with. Returns the
 // gain; `sums`: of all groups over 2s + 1.
-float BlockSearch::choose_levels(const float* own, float d, uint8_t* s, Sums& sums) const {
+float BlockSearch::choose_levels(const float* own, float d, uint8_t* s, Line& sums) const {
   const float inverse_d = inverse(d);
   const auto last = static_cast<float>(layout_.levels - 1);
   float total = 0;
@@ -256,34 +291,54 @@ float BlockSearch::choose_levels(const float* own, float d, uint8_t* s, Sums& su
     const int middle =
         static_cast<int>(std::lround(std::clamp((own[g] * inverse_d - 1) / 2, 0.0f, last)));
     float best_gain = -std::numeric_limits<float>::infinity();
-    Sums best;
+    Line best;
     for (int k = std::max(middle - 1, 0); k <= std::min(middle + 1, layout_.levels - 1); ++k) {
       const float scale = d * static_cast<float>(2 * k + 1);
-      const Sums found = group_sums(g, scale);
+      const Line& found = envelopes_[g].at(scale);
       if (!(found.gain(scale) > best_gain)) continue;
       best_gain = found.gain(scale);
       best = found;
       s[g] = static_cast<uint8_t>(k);
     }
-    sums.add(best, static_cast<float>(2 * s[g] + 1));
+    const auto factor = static_cast<float>(2 * s[g] + 1);
+    sums.p += factor * best.p;
+    sums.q += factor * factor * best.q;
     total += best_gain;
   }
   return total;
 }
 
+// Of the run at value `at` with this entry: where flipping a sign costs least.
+size_t BlockSearch::cheapest_flip(size_t at, size_t entry) const {
+  const auto pair = std::ranges::find(book_.pairs_, entry, &CodebookSearch::Pair::entry);
+  const size_t half = book_.run_ / 2;
+  size_t best = 0;
+  float least = std::numeric_limits<float>::infinity();
+  for (size_t j = 0; j < book_.run_; ++j) {
+    const float value = j < half ? book_.first_.values[j][pair->first]
+                                 : book_.second_.values[j - half][pair->second];
+    if (a_[at + j] * value < least) {
+      least = a_[at + j] * value;
+      best = j;
+    }
+  }
+  return at + best;
+}
+
 void BlockSearch::store_unit(size_t unit, float scale, CodebookChoice& out) const {
-  const size_t way = best_way(unit, scale);
+  const size_t way =
+      ways_[unit] == 2 && unit_value(unit, 1, scale) > unit_value(unit, 0, scale) ? 1 : 0;
   if (layout_.signs == Signs::kShifted) out.down[unit] = way == 1;
   for (size_t run = 0; run < runs_per_unit_; ++run) {
     const size_t at = unit * layout_.unit + run * book_.run_;
-    const size_t entry = candidates(unit, way, run).best(scale).entry;
-    out.entry[at / book_.run_] = static_cast<uint16_t>(entry);
+    const uint16_t entry = candidates(unit, way, run).best(scale).entry;
+    out.entry[at / book_.run_] = entry;
     if (layout_.signs == Signs::kShifted) continue;
     for (size_t i = at; i < at + book_.run_; ++i) {
       if (x_[i] < 0) out.signs[i / 8] |= static_cast<uint8_t>(1 << i % 8);
     }
     if (flips(unit, way, run)) {
-      const size_t i = at + book_.cheapest_flip(&a_[at], entry);
+      const size_t i = cheapest_flip(at, entry);
       out.signs[i / 8] ^= static_cast<uint8_t>(1 << i % 8);
     }
   }
@@ -291,7 +346,7 @@ void BlockSearch::store_unit(size_t unit, float scale, CodebookChoice& out) cons
 
 CodebookChoice BlockSearch::run() const {
   float own[16] = {};
-  for (size_t g = 0; g < groups_; ++g) own[g] = own_scale(g);
+  for (size_t g = 0; g < groups_; ++g) own[g] = envelopes_[g].best_scale();
   const float largest = *std::max_element(own, own + 16);
   const auto rounded = [&](float d) { return as_f16(d / layout_.unit_scale) * layout_.unit_scale; };
   CodebookChoice best;
@@ -301,7 +356,7 @@ CodebookChoice BlockSearch::run() const {
     const auto levels = static_cast<float>(2 * layout_.levels - 1);
     float d = rounded(largest / levels * (1.1f - 0.06f * static_cast<float>(start)));
     for (int round = 0; round < 3 && d > 0; ++round) {
-      Sums sums;
+      Line sums;
       uint8_t s[16] = {};
       const float gain = choose_levels(own, d, s, sums);
       if (gain > best_gain) {
@@ -309,7 +364,7 @@ CodebookChoice BlockSearch::run() const {
         best_d = d;
         std::ranges::copy(s, best.s);
       }
-      d = rounded(sums.scale());
+      d = rounded(sums.best_scale());
     }
   }
   best.d = scale_bits(best_d / layout_.unit_scale);

@@ -125,6 +125,24 @@ float best_scale(const float* x, const float* w, size_t n, const ScaleGrid& grid
   return best;
 }
 
+// codes[i] = nearest code of x[i] at this scale, minus Low.
+template <int Low, int High>
+void assign(const float* x, size_t n, float scale, uint8_t* codes) {
+  const float inverse_scale = inverse(scale);
+  for (size_t i = 0; i < n; ++i) {
+    codes[i] = static_cast<uint8_t>(Integers<Low, High>::nearest(x[i] * inverse_scale) - Low);
+  }
+}
+
+// The scale's bits and codes of a block of one scale and integers.
+template <int Low, int High>
+uint16_t encode_integers(const float* x, const float* w, size_t n, const ScaleGrid& grid,
+                         uint8_t* codes) {
+  const uint16_t d = scale_bits(best_scale<Integers<Low, High>>(x, w, n, grid));
+  assign<Low, High>(x, n, cpu::f16_to_f32(d), codes);
+  return d;
+}
+
 // value = scale * q - min.
 struct Affine {
   float scale = 0, min = 0;
