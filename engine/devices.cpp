@@ -2,12 +2,13 @@
 
 #include <fmt/format.h>
 
+#include "engine/device_profile.h"
 #include "kernels/vulkan.h"
 
 namespace quern::engine {
 namespace {
 
-constexpr std::string_view kReference = "reference", kVulkan = "vulkan:";
+constexpr std::string_view kVulkan = "vulkan:";
 
 // Of "vulkan:NAME".
 Result<size_t> find_gpu(std::string_view name) {
@@ -23,6 +24,17 @@ Result<size_t> find_gpu(std::string_view name) {
 
 }  // namespace
 
+Result<DeviceProfile> describe_device(std::string_view name) {
+  if (name == kReferenceDevice) {
+    return DeviceProfile{std::string(name), "scalar arithmetic on the CPU", true, 0, 0};
+  }
+  QUERN_TRY(const size_t index, find_gpu(name));
+  QUERN_TRY(const auto gpus, kernels::list_vulkan_devices());
+  const kernels::VulkanDevice& gpu = gpus[index];
+  const bool in_host = gpu.kind == "software" || gpu.kind == "integrated";
+  return DeviceProfile{std::string(name), gpu.name, in_host, gpu.memory, gpu.free};
+}
+
 Status check_devices(const Placement& placement) {
   const bool layers_asked = placement.layers > 0 && placement.layers != Placement::kEverything;
   if (layers_asked && placement.devices.empty()) {
@@ -31,14 +43,14 @@ Status check_devices(const Placement& placement) {
         fmt::format("{} layers have nowhere to go: name a device with --device", placement.layers));
   }
   for (const std::string& name : placement.devices) {
-    if (name != kReference) QUERN_CHECK(find_gpu(name));
+    if (name != kReferenceDevice) QUERN_CHECK(find_gpu(name));
   }
   return {};
 }
 
 Result<std::unique_ptr<kernels::Backend>> make_device(std::string_view name,
                                                       const std::string& cache_folder) {
-  if (name == kReference) return kernels::make_reference_backend();
+  if (name == kReferenceDevice) return kernels::make_reference_backend();
   QUERN_TRY(const size_t index, find_gpu(name));
   return kernels::make_vulkan_backend(index, {.cache_folder = cache_folder});
 }

@@ -86,12 +86,16 @@ Result<std::unique_ptr<kernels::Backend>> make_backend(const Model& model,
   return kernels::make_split_backend(std::move(devices), std::move(device_of));
 }
 
+// One more than the sequences need: a fork that writes first copies the block it shares.
+uint64_t cache_blocks(const EngineOptions& options) { return sequence_blocks(options) + 1; }
+
 }  // namespace
 
-EngineOptions resolve(EngineOptions options, const Config& config) {
+EngineOptions resolve(EngineOptions options, const Model& model) {
   if (options.threads == 0) options.threads = std::max(1u, std::thread::hardware_concurrency());
   if (options.context == 0) {
-    options.context = std::min(config.context, EngineOptions::kDefaultContext);
+    options.context =
+        std::min({model.config.context, model.max_positions, EngineOptions::kDefaultContext});
   }
   options.batch_rows = static_cast<uint32_t>(
       std::min<uint64_t>(options.batch_rows, uint64_t{options.context} * options.sequences));
@@ -103,6 +107,20 @@ uint64_t sequence_blocks(const EngineOptions& options) {
   const uint64_t each =
       (uint64_t{options.context} + kernels::kBlockPositions - 1) / kernels::kBlockPositions;
   return each * options.sequences;
+}
+
+Status check_context(const EngineOptions& resolved, const Model& model) {
+  if (cache_blocks(resolved) > UINT32_MAX) {
+    return bad_input("context-range",
+                     fmt::format("{} sequences of {} positions are more than the cache can number",
+                                 resolved.sequences, resolved.context));
+  }
+  if (resolved.context > model.max_positions) {
+    return bad_input("context-range",
+                     fmt::format("a context of {} positions: this model has learned only {}",
+                                 resolved.context, model.max_positions));
+  }
+  return {};
 }
 
 kernels::MaxBatch max_batch(const EngineOptions& options) {
@@ -127,7 +145,7 @@ Result<std::unique_ptr<Engine>> Engine::load(gguf::File file, const EngineOption
 Result<std::unique_ptr<Engine>> Engine::load_checked(gguf::File file,
                                                      const EngineOptions& options) {
   QUERN_TRY(Model model, read_model(file));
-  const EngineOptions resolved = resolve(options, model.config);
+  const EngineOptions resolved = resolve(options, model);
   QUERN_TRY(std::unique_ptr<kernels::Backend> backend, make_backend(model, resolved));
   if (options.check_weights) {
     if (Status status = check_weights(file, model, resolved.threads, options.progress); !status) {
@@ -143,19 +161,8 @@ Result<std::unique_ptr<Engine>> Engine::load_checked(gguf::File file,
 }
 
 Status Engine::allocate() {
-  // One more: a fork that writes first copies the block it shares.
-  const uint64_t wanted = sequence_blocks(options_) + 1;
-  const auto blocks = static_cast<uint32_t>(wanted);
-  if (blocks != wanted) {
-    return bad_input("context-range",
-                     fmt::format("{} sequences of {} positions are more than the cache can number",
-                                 options_.sequences, options_.context));
-  }
-  if (options_.context > model_.max_positions) {
-    return bad_input("context-range",
-                     fmt::format("a context of {} positions: this model has learned only {}",
-                                 options_.context, model_.max_positions));
-  }
+  QUERN_CHECK(check_context(options_, model_));
+  const auto blocks = static_cast<uint32_t>(cache_blocks(options_));
   QUERN_TRY(std::unique_ptr<kernels::Cache> cache,
             backend_->make_cache(model_.program, options_.cache, blocks));
   pool_ = std::make_unique<BlockPool>(std::move(cache), blocks);

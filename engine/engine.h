@@ -37,7 +37,9 @@ struct EngineOptions {
 };
 
 // The options with their defaults filled in for a model.
-EngineOptions resolve(EngineOptions options, const Config& config);
+EngineOptions resolve(EngineOptions options, const Model& model);
+// Whether a model has so many positions, and a cache so many blocks. Error: "context-range".
+Status check_context(const EngineOptions& resolved, const Model& model);
 // Of resolved options: cache blocks (kernels::kBlockPositions positions each) that the sequences
 // need, without the spare one, and the largest step.
 uint64_t sequence_blocks(const EngineOptions& options);

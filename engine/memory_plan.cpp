@@ -2,12 +2,15 @@
 
 #include <algorithm>
 #include <bit>
-#include <charconv>
 #include <numeric>
+#include <set>
 
+#include "engine/plan_devices.h"
 #include "engine/plan_tables.h"
 #include "engine/sampler/candidates.h"
 #include "kernels/cpu_sizes.h"
+#include "kernels/op_visit.h"
+#include "kernels/split.h"
 
 namespace quern::engine {
 namespace {
@@ -20,7 +23,6 @@ constexpr uint64_t kPromptBytes = 1 << 20;
 constexpr uint64_t kPromptBytesPerToken = 48;
 constexpr uint64_t kBytesPerPageTableEntry = 8, kPageBytes = 4096;
 constexpr uint64_t kHugePageBytes = 2 << 20;
-constexpr uint64_t kSlackDivisor = 128;  // 0.8 %
 
 double bytes_per_value(kernels::CacheType type) {
   switch (type) {
@@ -34,51 +36,88 @@ double bytes_per_value(kernels::CacheType type) {
   return 0;
 }
 
-// Far above any machine, far below where sums of a few thousand terms would wrap.
-constexpr uint64_t kMost = uint64_t{1} << 50;
+// Where a model's parts are.
+struct Where {
+  kernels::Split split;
+  std::vector<size_t> heap_of;  // per cache of the program
+  // Per layer: the last of its groups.
+  std::vector<size_t> other_heap;
+};
 
-// The cache of one layer alone.
-uint64_t layer_cache_bytes(const kernels::Heads& heads, kernels::CacheType type, uint64_t blocks) {
-  kernels::Program alone;
-  alone.layers = {heads};
-  const uint64_t block = kernels::cpu_cache_block_bytes(alone, type);
-  return blocks > kMost / block ? kMost : block * blocks;
+// Groups to heaps, told by the weights and caches of their operations.
+class Locator : public kernels::IdVisitor {
+ public:
+  Locator(const Model& model, Where& where) : model_(model), where_(where) {
+    where.heap_of.resize(model.program.layers.size());
+    where.other_heap.resize(model.program.layers.size());
+  }
+  void visit(const kernels::OpGroup& group, size_t heap) {
+    heap_ = heap;
+    for (size_t i = group.begin; i < group.end; ++i) {
+      kernels::Op op = model_.program.ops[i];
+      visit_ids(op, *this);
+    }
+  }
+
+ private:
+  void layer(uint32_t& id) override { where_.heap_of[id] = heap_; }
+  void weight(kernels::WeightId& id) override {
+    const auto layer = layer_of(model_.program.weights[id].name);
+    if (layer && *layer < where_.other_heap.size()) where_.other_heap[*layer] = heap_;
+  }
+
+  const Model& model_;
+  Where& where_;
+  size_t heap_ = 0;
+};
+
+Result<Where> locate(const Model& model, const Placement& placement) {
+  QUERN_TRY(const std::vector<size_t> device_of,
+            place(model.program, model.config.layers, placement));
+  Where where{kernels::split(model.program, device_of, placement.devices.size() + 1), {}, {}};
+  Locator locator(model, where);
+  const std::vector<kernels::OpGroup> groups = op_groups(model.program);
+  for (size_t g = 0; g < groups.size(); ++g) locator.visit(groups[g], device_of[g]);
+  return where;
 }
 
-// The layer of "blk.N.…", or the number of layers for tensors outside of them.
-size_t layer_of(std::string_view name, size_t layers) {
-  size_t layer = layers;
-  if (name.starts_with("blk.")) std::from_chars(name.data() + 4, name.data() + name.size(), layer);
-  return std::min(layer, layers);
+std::string_view device_name(const Placement& placement, size_t heap) {
+  return heap == 0 ? std::string_view("cpu") : placement.devices[heap - 1];
 }
 
-std::vector<LayerPlan> plan_layers(const gguf::File& file, const Model& model, uint64_t blocks,
-                                   kernels::CacheType type) {
+Result<std::vector<LayerPlan>> plan_layers(const gguf::File& file, const Model& model,
+                                           const EngineOptions& options, const Where& where) {
   std::vector<LayerPlan> layers;
-  for (const kernels::Heads& heads : model.program.layers) {
-    layers.push_back({0, layer_cache_bytes(heads, type, blocks), 0});
+  for (size_t i = 0; i < model.program.layers.size(); ++i) {
+    const size_t heap = where.heap_of[i];
+    QUERN_TRY(const uint64_t cache,
+              layer_cache_bytes(device_name(options.placement, heap), model.program.layers[i],
+                                options.cache, sequence_blocks(options)));
+    layers.push_back({0, cache, heap, where.other_heap[i]});
   }
   for (const gguf::TensorView& tensor : file.tensors()) {
-    const size_t layer = layer_of(tensor.name, layers.size());
-    if (layer < layers.size()) layers[layer].weights += tensor.bytes.size();
+    const auto layer = layer_of(tensor.name);
+    if (layer && *layer < layers.size()) layers[*layer].weights += tensor.bytes.size();
   }
   return layers;
 }
 
-std::vector<CacheTerms> cache_terms(const Model& model, uint64_t blocks, kernels::CacheType type) {
+std::vector<CacheTerms> cache_terms(const Model& model, const MemoryPlan& plan) {
+  const uint64_t positions = sequence_blocks(plan.options) * kernels::kBlockPositions;
+  const double value = bytes_per_value(plan.options.cache);
   std::vector<CacheTerms> terms;
-  for (const kernels::Heads& heads : model.program.layers) {
-    const uint64_t bytes = layer_cache_bytes(heads, type, blocks);
+  for (size_t i = 0; i < plan.layers.size(); ++i) {
+    const kernels::Heads& heads = model.program.layers[i];
     const auto same = std::ranges::find_if(terms, [&](const CacheTerms& t) {
       return t.kv_heads == heads.keys && t.key_width == heads.key_width &&
              t.value_width == heads.value_width;
     });
     if (same == terms.end()) {
-      terms.push_back({1, heads.keys, heads.key_width, heads.value_width, bytes_per_value(type),
-                       blocks * kernels::kBlockPositions, bytes});
+      terms.push_back({1, heads.keys, heads.key_width, heads.value_width, value, positions,
+                       plan.layers[i].cache});
     } else {
       ++same->layers;
-      same->bytes += bytes;
+      same->bytes += plan.layers[i].cache;
     }
   }
   return terms;
@@ -93,44 +132,58 @@ uint64_t session_bytes(const EngineOptions& options, const Config& config) {
   return options.sequences * each + options.batch_rows * 2 * (sizeof(Row) + 4 * sizeof(uint32_t));
 }
 
-// Weights that are packed: bytes in the file, and in memory. Huge pages are taken whole.
-struct PackedBytes {
-  uint64_t from = 0, to = 0;
+// Weights that do not stay in the mapped file: how much of it they are, and what packed ones take.
+// Huge pages are taken whole. Rows that are gathered from such a weight do not count.
+struct MovedBytes {
+  uint64_t from = 0, packed = 0;
 };
 
-PackedBytes packed_bytes(const Model& model, const EngineOptions& options) {
-  PackedBytes packed;
-  if (options.weights == kernels::WeightHome::kMapped) return packed;
-  for (kernels::WeightId id = 0; id < model.program.weights.size(); ++id) {
-    const uint64_t bytes = kernels::cpu_packed_bytes(model.program, id);
-    packed.to += bytes;
-    if (bytes > 0) packed.from += model.program.weights[id].bytes();
+MovedBytes moved_bytes(const EngineOptions& options, const Where& where) {
+  const std::vector<kernels::DeviceProgram>& devices = where.split.devices;
+  MovedBytes moved;
+  std::set<std::string_view> names;  // a tensor may be two weights: embedding and output
+  const auto move = [&](const kernels::WeightInfo& weight) {
+    if (names.insert(weight.name).second) moved.from += weight.bytes();
+  };
+  const kernels::Program& own = devices[0].program;
+  for (kernels::WeightId id = 0; id < own.weights.size(); ++id) {
+    const bool packs = options.weights == kernels::WeightHome::kPacked;
+    const uint64_t packed = packs ? kernels::cpu_packed_bytes(own, id) : 0;
+    if (packed > 0) move(own.weights[id]);
+    moved.packed += packed;
   }
-  packed.to = (packed.to + kHugePageBytes - 1) / kHugePageBytes * kHugePageBytes;
-  return packed;
+  for (size_t i = 1; i < devices.size(); ++i) {
+    if (options.placement.devices[i - 1] == kReferenceDevice) continue;  // reads the file
+    for (const kernels::WeightInfo& weight : devices[i].program.weights) move(weight);
+  }
+  moved.packed = (moved.packed + kHugePageBytes - 1) / kHugePageBytes * kHugePageBytes;
+  return moved;
 }
 
-HeapPlan plan_host(const gguf::File& file, const Model& model, const MemoryPlan& plan) {
+HeapPlan plan_host(const gguf::File& file, uint64_t file_bytes, const Model& model,
+                   const MemoryPlan& plan, const Where& where) {
   const EngineOptions& options = plan.options;
-  const uint64_t blocks = sequence_blocks(options);
-  const uint64_t block = kernels::cpu_cache_block_bytes(model.program, options.cache);
+  const kernels::Program& own = where.split.devices[0].program;
   const bool copied = plan.access == gguf::OpenOptions::Access::kRead;
+  const size_t programs = plan.heaps.size() > 1 ? 2 : 1;  // a split has copies of its own
   HeapPlan host{"host", {}};
   const auto add = [&](const char* name, uint64_t bytes, Backing backing = Backing::kAnonymous,
                        bool transient = false) {
     host.terms.push_back({name, backing, bytes, transient});
   };
-  const PackedBytes packed = packed_bytes(model, options);
-  add("weights", file.size_bytes() - (copied ? 0 : packed.from),
+  uint64_t cache = 0;
+  for (const LayerPlan& layer : plan.layers) cache += layer.heap == 0 ? layer.cache : 0;
+  const MovedBytes moved = moved_bytes(options, where);
+  add("weights", file_bytes - (copied ? 0 : moved.from),
       copied ? Backing::kAnonymous : Backing::kFile);
-  if (packed.to > 0) add("packed weights", packed.to);
-  add("key/value cache", plan.cache_bytes());
+  if (moved.packed > 0) add("packed weights", moved.packed);
+  add("key/value cache", cache);
   // The block that a fork copies into, and the pool's two tables.
-  add("spare cache block", block + 2 * sizeof(uint32_t) * (blocks + 1));
-  add("workspace",
-      kernels::cpu_workspace_bytes(model.program, max_batch(options), options.threads));
+  add("spare cache block", kernels::cpu_cache_block_bytes(own, options.cache) +
+                               2 * sizeof(uint32_t) * (sequence_blocks(options) + 1));
+  add("workspace", kernels::cpu_workspace_bytes(own, max_batch(options), options.threads));
   add("tokenizer", tokenizer_bytes(file));
-  add("model tables", file_table_bytes(file) + model_bytes(model));
+  add("model tables", file_table_bytes(file) + programs * model_bytes(model));
   add("session", session_bytes(options, model.config));
   add("threads", thread_bytes(options.threads));
   add("prompt", kPromptBytes + kPromptBytesPerToken * options.context, Backing::kAnonymous, true);
@@ -138,6 +191,26 @@ HeapPlan plan_host(const gguf::File& file, const Model& model, const MemoryPlan&
   add("slack", (host.bytes(Backing::kAnonymous) - host.bytes("weights") * copied) / kSlackDivisor);
   add("page tables", host.peak() / kPageBytes * kBytesPerPageTableEntry, Backing::kKernel);
   return host;
+}
+
+// The parts of an engine by device.
+Result<MemoryPlan> plan_parts(const gguf::File& file, const Model& model, MemoryPlan plan,
+                              std::span<const DeviceProfile> devices, uint64_t file_bytes) {
+  const Placement& placement = plan.options.placement;
+  QUERN_TRY(const Where where, locate(model, placement));
+  QUERN_TRY(plan.layers, plan_layers(file, model, plan.options, where));
+  plan.cache_terms = cache_terms(model, plan);
+  plan.heaps.emplace_back();  // the host's, which depends on whether there are others
+  for (size_t i = 0; i < placement.devices.size(); ++i) {
+    const std::string& name = placement.devices[i];
+    DeviceProfile device = i < devices.size() ? devices[i] : DeviceProfile{};
+    if (i >= devices.size()) device.in_host = name == kReferenceDevice;
+    device.name = name;
+    QUERN_TRY(HeapPlan heap, plan_device(device, where.split.devices[i + 1].program, plan.options));
+    plan.heaps.push_back(std::move(heap));
+  }
+  plan.heaps[0] = plan_host(file, file_bytes, model, plan, where);
+  return plan;
 }
 
 }  // namespace
@@ -150,6 +223,8 @@ std::string_view name(Backing backing) {
       return "anonymous";
     case Backing::kKernel:
       return "kernel";
+    case Backing::kDevice:
+      return "device";
   }
   return "";
 }
@@ -183,21 +258,44 @@ uint64_t MemoryPlan::cache_bytes() const {
 }
 
 uint64_t MemoryPlan::weight_bytes() const {
-  return host().bytes("weights") + host().bytes("packed weights");
+  return std::accumulate(heaps.begin(), heaps.end(), uint64_t{0},
+                         [](uint64_t sum, const HeapPlan& heap) {
+                           return sum + heap.bytes("weights") + heap.bytes("packed weights");
+                         });
 }
 
-MemoryPlan plan_memory(const gguf::File& file, const Model& model, const EngineOptions& options,
-                       gguf::OpenOptions::Access access) {
-  MemoryPlan plan{.options = resolve(options, model.config),
+uint64_t MemoryPlan::host_peak() const {
+  return std::accumulate(heaps.begin(), heaps.end(), uint64_t{0},
+                         [&](uint64_t sum, const HeapPlan& heap) {
+                           return sum + (heap.in_host || &heap == &heaps[0] ? heap.peak() : 0);
+                         });
+}
+
+uint64_t MemoryPlan::device_peak() const {
+  return std::accumulate(
+      heaps.begin() + 1, heaps.end(), uint64_t{0},
+      [](uint64_t sum, const HeapPlan& heap) { return sum + (heap.in_host ? 0 : heap.peak()); });
+}
+
+bool MemoryPlan::fits(const Budgets& budgets) const {
+  if (host_peak() > budgets.host) return false;
+  for (size_t i = 0; i < budgets.devices.size() && i + 1 < heaps.size(); ++i) {
+    if (heaps[i + 1].peak() > budgets.devices[i]) return false;
+  }
+  return true;
+}
+
+Result<MemoryPlan> plan_memory(const gguf::File& file, const Model& model,
+                               const EngineOptions& options, gguf::OpenOptions::Access access,
+                               std::span<const DeviceProfile> devices, uint64_t file_bytes) {
+  MemoryPlan plan{.options = resolve(options, model),
                   .access = access,
                   .heaps = {},
                   .layers = {},
                   .cache_terms = {}};
-  const uint64_t blocks = sequence_blocks(plan.options);
-  plan.layers = plan_layers(file, model, blocks, plan.options.cache);
-  plan.cache_terms = cache_terms(model, blocks, plan.options.cache);
-  plan.heaps.push_back(plan_host(file, model, plan));
-  return plan;
+  QUERN_CHECK(check_context(plan.options, model));
+  return plan_parts(file, model, std::move(plan), devices,
+                    file_bytes > 0 ? file_bytes : file.size_bytes());
 }
 
 }  // namespace quern::engine

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/device_profile.h"
 #include "engine/engine.h"
 #include "gguf/file.h"
 
@@ -17,6 +18,7 @@ enum class Backing {
   kFile,       // pages of the mapped model file: the system can drop and read them again
   kAnonymous,  // allocated memory
   kKernel,     // the kernel's page tables
+  kDevice,     // a device's own allocations
 };
 std::string_view name(Backing backing);  // "file"
 
@@ -27,10 +29,11 @@ struct PlanTerm {
   bool transient = false;  // only while a prompt is read
 };
 
-// One memory with a budget of its own: the host, later also each device.
+// One memory with a budget of its own: the host, or that of a device.
 struct HeapPlan {
   std::string name;
   std::vector<PlanTerm> terms;
+  bool in_host = false;  // of a device whose memory is the host's
 
   uint64_t peak() const;
   uint64_t steady() const;  // without the transient terms
@@ -41,7 +44,8 @@ struct HeapPlan {
 // One decoder layer: its share of the weights and of the cache.
 struct LayerPlan {
   uint64_t weights, cache;
-  size_t heap;  // index into MemoryPlan::heaps
+  // Indices into MemoryPlan::heaps: of its attention and cache, and of its other half.
+  size_t heap, other_heap;
 };
 
 // Layers with equal heads share the terms of the formula
@@ -53,21 +57,38 @@ struct CacheTerms {
   uint64_t bytes;          // with the padding of rows to whole groups
 };
 
+// What a plan may take.
+struct Budgets {
+  static constexpr uint64_t kAnything = UINT64_MAX;
+
+  uint64_t host = kAnything;      // bytes
+  std::vector<uint64_t> devices;  // in the placement's order; none for the others
+};
+
 struct MemoryPlan {
   EngineOptions options;  // resolved
   gguf::OpenOptions::Access access;
-  std::vector<HeapPlan> heaps;  // [0] is the host
+  std::vector<HeapPlan> heaps;  // [0] is the host, then the devices of the placement
   std::vector<LayerPlan> layers;
   std::vector<CacheTerms> cache_terms;
 
   const HeapPlan& host() const { return heaps[0]; }
+  // The host's peak with that of all devices whose memory is the host's.
+  uint64_t host_peak() const;
+  uint64_t device_peak() const;   // of all other devices
   uint64_t cache_bytes() const;   // of all layers, without the spare block
-  uint64_t weight_bytes() const;  // in the file or packed
+  uint64_t weight_bytes() const;  // in the file, packed or on devices
+  bool fits(const Budgets& budgets) const;
 };
 
 // Plans `model`, read from `file`, under these options. `access` is how the file will be opened for
-// the run. Nothing is allocated, no weight is read, no thread is started.
-MemoryPlan plan_memory(const gguf::File& file, const Model& model, const EngineOptions& options,
-                       gguf::OpenOptions::Access access = gguf::OpenOptions::Access::kMap);
+// the run; `devices` describes those of the placement, in its order, as far as it is known;
+// `file_bytes` is what the file would be, 0: what it is. Nothing is allocated, no weight is read,
+// no device is touched, no thread is started. Errors: those of place, "context-range", "no-vulkan".
+Result<MemoryPlan> plan_memory(const gguf::File& file, const Model& model,
+                               const EngineOptions& options,
+                               gguf::OpenOptions::Access access = gguf::OpenOptions::Access::kMap,
+                               std::span<const DeviceProfile> devices = {},
+                               uint64_t file_bytes = 0);
 
 }  // namespace quern::engine

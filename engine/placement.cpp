@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <optional>
 
 #include "engine/tokenizer/regex.h"
 #include "kernels/op_visit.h"
@@ -30,13 +29,10 @@ std::vector<std::string_view> weight_names(const kernels::Program& program,
   return std::move(visitor.names);
 }
 
-// The N of the first "blk.N.…".
-std::optional<uint32_t> layer_of(std::span<const std::string_view> names) {
+// The layer of a group: that of the first weight which has one.
+std::optional<uint32_t> group_layer(std::span<const std::string_view> names) {
   for (const std::string_view name : names) {
-    uint32_t layer = 0;
-    if (!name.starts_with("blk.")) continue;
-    const auto [end, error] = std::from_chars(name.data() + 4, name.data() + name.size(), layer);
-    if (error == std::errc()) return layer;
+    if (const auto layer = layer_of(name)) return layer;
   }
   return std::nullopt;
 }
@@ -83,6 +79,14 @@ Result<std::vector<CompiledRule>> compile(const Placement& placement) {
 
 }  // namespace
 
+std::optional<uint32_t> layer_of(std::string_view tensor) {
+  uint32_t layer = 0;
+  if (!tensor.starts_with("blk.")) return std::nullopt;
+  const char* end = tensor.data() + tensor.size();
+  if (std::from_chars(tensor.data() + 4, end, layer).ec != std::errc()) return std::nullopt;
+  return layer;
+}
+
 Result<Placement::Rule> parse_rule(std::string_view text) {
   const size_t equals = text.rfind('=');
   if (equals == std::string_view::npos || equals == 0 || equals + 1 == text.size()) {
@@ -101,7 +105,7 @@ Result<std::vector<size_t>> place(const kernels::Program& program, uint32_t laye
   bool first = true;  // no layer was met yet
   for (const kernels::OpGroup& group : op_groups(program)) {
     const std::vector<std::string_view> names = weight_names(program, group);
-    const std::optional<uint32_t> layer = layer_of(names);
+    const std::optional<uint32_t> layer = group_layer(names);
     first = first && !layer;
     const auto matches = [&](const CompiledRule& rule) {
       return std::ranges::any_of(names, [&](std::string_view name) {

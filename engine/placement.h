@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,6 +16,9 @@ namespace quern::engine {
 // The CPU computes everything that nothing else is said of.
 struct Placement {
   static constexpr uint32_t kEverything = UINT32_MAX;
+  // How many layers the devices take in the end: `layers`; of these, as many as fit into their
+  // memory; or fewer still where that is faster.
+  enum class Choice { kAsked, kWhatFits, kFastest };
 
   // "Operations that use a tensor whose name matches are computed there."
   struct Rule {
@@ -28,9 +32,13 @@ struct Placement {
   // How many layers the devices take, shared out in their order: the model's last ones. More than
   // it has: also the embedding and the output.
   uint32_t layers = kEverything;
-  std::vector<Rule> rules;        // the first that matches counts, whatever `layers` says
-  std::string cache_folder = {};  // where devices keep compiled kernels; empty: nowhere
+  std::vector<Rule> rules;         // the first that matches counts, whatever `layers` says
+  std::string cache_folder = {};   // where devices keep compiled kernels; empty: nowhere
+  Choice choice = Choice::kAsked;  // made by fit_memory; the engine places `layers`
 };
+
+// The N of a tensor's name "blk.N.…".
+std::optional<uint32_t> layer_of(std::string_view tensor);
 
 // "PATTERN=DEVICE". Error: "place-rule".
 Result<Placement::Rule> parse_rule(std::string_view text);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 
 namespace quern::engine {
 namespace {
@@ -22,48 +23,159 @@ constexpr std::array kCaches = {CacheName{CacheType::kF32, "f32"},
 constexpr std::string_view kUsualMixes[] = {"F16",  "Q8_0",   "Q6_K",   "Q5_K_M", "Q4_K_M",
                                             "Q4_0", "IQ4_XS", "Q3_K_M", "Q2_K",   "IQ2_XS"};
 
-struct Planner {
-  const gguf::File& file;
-  const Model& model;
-  gguf::OpenOptions::Access access;
+Result<MemoryPlan> plan(const PlanSubject& subject, const EngineOptions& options) {
+  return plan_memory(subject.file, subject.model, options, subject.access, subject.devices,
+                     subject.file_bytes);
+}
 
-  MemoryPlan plan(const EngineOptions& options) const {
-    return plan_memory(file, model, options, access);
+// The largest n in [0, most] that `fits`, which holds for all smaller ones then, too; 0 if none.
+template <typename Fits>
+Result<uint32_t> largest(uint32_t most, const Fits& fits) {
+  uint32_t good = 0, bad = most + 1;
+  while (good + 1 < bad) {
+    const uint32_t middle = good + (bad - good) / 2;
+    QUERN_TRY(const bool within, fits(middle));
+    (within ? good : bad) = middle;
   }
-  uint64_t peak(EngineOptions options, uint32_t context) const {
-    options.context = context;
-    return plan(options).host().peak();
-  }
-  // The longest context of whole blocks, at most that of `options`, within the budget; 0 if none.
-  uint32_t longest_context(const EngineOptions& options, uint64_t budget) const {
-    uint32_t fits = 0, too_long = options.context / kernels::kBlockPositions + 1;
-    while (fits + 1 < too_long) {
-      const uint32_t middle = fits + (too_long - fits) / 2;
-      (peak(options, middle * kernels::kBlockPositions) <= budget ? fits : too_long) = middle;
+  return good;
+}
+
+// The experts of the first `layers` layers stay on the CPU.
+void keep_experts(Placement& placement, uint32_t layers) {
+  if (layers == 0) return;
+  std::string numbers;
+  for (uint32_t i = 0; i < layers; ++i) numbers += fmt::format("{}{}", i > 0 ? "|" : "", i);
+  placement.rules.push_back({fmt::format("^blk\\.({})\\.ffn_.*_exps", numbers), "cpu"});
+}
+
+// Chooses what is on the devices of the placement: as much as fits into their memory.
+class LayerChooser {
+ public:
+  LayerChooser(const PlanSubject& subject, const Budgets& budgets)
+      : subject_(subject),
+        devices_{.host = Budgets::kAnything, .devices = budgets.devices},
+        layers_(subject.model.config.layers) {}
+
+  Result<Fit> choose(const EngineOptions& options) const {
+    const bool experts = subject_.model.config.experts > 0;
+    QUERN_TRY(Fit fit, try_layers(options, layers_ + 1, 0));
+    if (fit.plan.fits(devices_)) return fit;
+    uint32_t kept = 0;
+    if (experts) {
+      QUERN_TRY(const uint32_t moved, largest(layers_, [&](uint32_t on_devices) {
+                  return fits(options, layers_ + 1, layers_ - on_devices);
+                }));
+      kept = layers_ - moved;
+      QUERN_TRY(fit, try_layers(options, layers_ + 1, kept));
+      if (fit.plan.fits(devices_)) return fit;
     }
-    return fits * kernels::kBlockPositions;
+    QUERN_TRY(const uint32_t most,
+              largest(layers_, [&](uint32_t layers) { return fits(options, layers, kept); }));
+    return try_layers(options, most, kept);
   }
+
+ private:
+  Result<bool> fits(const EngineOptions& options, uint32_t layers, uint32_t kept_experts) const {
+    QUERN_TRY(const Fit fit, try_layers(options, layers, kept_experts));
+    return fit.plan.fits(devices_);
+  }
+
+  // `layers` as Placement has them, `kept_experts`: see keep_experts.
+  Result<Fit> try_layers(EngineOptions options, uint32_t layers, uint32_t kept_experts) const {
+    Fit fit;
+    options.placement.layers = layers;
+    keep_experts(options.placement, kept_experts);
+    QUERN_TRY(fit.plan, plan(subject_, options));
+    if (layers == layers_) fit.changes.push_back("embedding and output on the CPU");
+    if (layers < layers_) {
+      fit.changes.push_back(fmt::format("{} of {} layers on devices", layers, layers_));
+    }
+    if (kept_experts > 0) {
+      fit.changes.push_back(
+          fmt::format("experts of {} of {} layers on the CPU", kept_experts, layers_));
+    }
+    return fit;
+  }
+
+  const PlanSubject& subject_;
+  const Budgets devices_;  // the host's memory is not this class's business
+  const uint32_t layers_;
 };
 
-// Bytes of the tensors if the model were quantized as `mix`.
-uint64_t quantized_bytes(const gguf::File& file, const Config& config, const Mix& mix) {
+// Plans with the context and cache of `options`, and the layers where they fit best.
+class Fitter {
+ public:
+  Fitter(const PlanSubject& subject, const Budgets& budgets)
+      : subject_(subject), budgets_(budgets) {}
+
+  Result<Fit> at(const EngineOptions& options) const {
+    Fit fit;
+    QUERN_TRY(fit.plan, plan(subject_, options));
+    const Placement& placement = options.placement;
+    const bool asked = placement.choice == Placement::Choice::kAsked || placement.devices.empty();
+    if (asked || fit.plan.fits(budgets_)) return fit;
+    return LayerChooser(subject_, budgets_).choose(options);
+  }
+
+  // The longest context of whole blocks, at most that of `options`, within the budgets.
+  Result<uint32_t> longest_context(EngineOptions options) const {
+    QUERN_TRY(const uint32_t blocks,
+              largest(options.context / kernels::kBlockPositions, [&](uint32_t n) {
+                options.context = n * kernels::kBlockPositions;
+                return fits(options);
+              }));
+    return blocks * kernels::kBlockPositions;
+  }
+
+ private:
+  Result<bool> fits(const EngineOptions& options) const {
+    QUERN_TRY(const Fit fit, at(options));
+    return fit.plan.fits(budgets_);
+  }
+
+  const PlanSubject& subject_;
+  const Budgets& budgets_;
+};
+
+// The model with its matrices quantized as `mix`.
+struct Requantized {
+  Model model;
+  uint64_t file_bytes;
+};
+Requantized requantize(const PlanSubject& subject, const Mix& mix) {
+  const Config& config = subject.model.config;
   std::vector<MixTensor> tensors;
-  for (const gguf::TensorView& tensor : file.tensors()) {
+  for (const gguf::TensorView& tensor : subject.file.tensors()) {
     tensors.push_back({tensor.name, tensor.shape});
   }
-  const MixSubject subject{
-      .architecture = config.architecture,
-      .layers = config.layers,
-      .queries_per_key = static_cast<uint32_t>(config.heads[0] / config.kv_heads[0]),
-      .experts = config.experts};
-  const auto formats = apply_mix(mix, subject, tensors);
-  uint64_t bytes = 0;
+  const auto formats =
+      apply_mix(mix,
+                {.architecture = config.architecture,
+                 .layers = config.layers,
+                 .queries_per_key = static_cast<uint32_t>(config.heads[0] / config.kv_heads[0]),
+                 .experts = config.experts},
+                tensors);
+  Requantized result{subject.model, subject.file.size_bytes()};
+  std::map<std::string_view, gguf::Format> chosen;
   for (size_t i = 0; i < tensors.size(); ++i) {
-    const gguf::TensorView& tensor = file.tensors()[i];
+    const gguf::TensorView& tensor = subject.file.tensors()[i];
     const gguf::Format format = formats[i].value_or(tensor.format);
-    bytes += gguf::info(format).row_bytes(tensor.row_values()) * tensor.rows();
+    result.file_bytes -= tensor.bytes.size();
+    result.file_bytes += gguf::info(format).row_bytes(tensor.row_values()) * tensor.rows();
+    chosen[tensor.name] = format;
   }
-  return bytes;
+  for (kernels::WeightInfo& weight : result.model.program.weights) {
+    const auto found = chosen.find(weight.name);
+    if (found != chosen.end()) weight.format = found->second;
+  }
+  return result;
+}
+
+Status add(std::vector<Alternative>& all, std::string name, const PlanSubject& subject,
+           const EngineOptions& options) {
+  QUERN_TRY(MemoryPlan planned, plan(subject, options));
+  all.push_back({std::move(name), std::move(planned), token_work(subject.model, options.cache)});
+  return {};
 }
 
 }  // namespace
@@ -72,70 +184,65 @@ std::string_view cache_name(CacheType type) {
   return std::ranges::find(kCaches, type, &CacheName::type)->name;
 }
 
-std::optional<Fit> fit_memory(const gguf::File& file, const Model& model,
-                              const EngineOptions& options, gguf::OpenOptions::Access access,
-                              uint64_t budget, Freedom freedom) {
-  const Planner planner{file, model, access};
-  Fit fit{planner.plan(options), {}};
-  const EngineOptions asked = fit.plan.options;
-  const auto fits = [&] { return fit.plan.host().peak() <= budget; };
-  if (!fits() && freedom.cache && asked.cache != CacheType::kQ8_0) {
-    EngineOptions smaller = asked;
-    smaller.cache = CacheType::kQ8_0;
-    fit = {planner.plan(smaller),
-           {fmt::format("key/value cache q8_0 instead of {}", cache_name(asked.cache))}};
+Result<std::optional<Fit>> fit_memory(const PlanSubject& subject, const EngineOptions& options,
+                                      const Budgets& budgets, Freedom freedom) {
+  const Fitter fitter(subject, budgets);
+  QUERN_TRY(Fit fit, fitter.at(options));
+  if (fit.plan.fits(budgets)) return fit;
+  EngineOptions asked = options, changed = options;
+  asked.context = changed.context = fit.plan.options.context;
+  if (freedom.cache && options.cache != CacheType::kQ8_0) {
+    changed.cache = CacheType::kQ8_0;
+    QUERN_TRY(fit, fitter.at(changed));
   }
-  if (!fits() && freedom.context) {
-    EngineOptions shorter = fit.plan.options;
-    shorter.context = planner.longest_context(shorter, budget);
-    if (shorter.context < kSmallestContext) return std::nullopt;
-    fit.plan = planner.plan(shorter);
-    fit.changes.push_back(fmt::format("context {} instead of {}", shorter.context, asked.context));
+  if (freedom.context && !fit.plan.fits(budgets)) {
+    QUERN_TRY(changed.context, fitter.longest_context(changed));
+    if (changed.context < kSmallestContext) return std::nullopt;
+    QUERN_TRY(fit, fitter.at(changed));
   }
-  if (!fits()) return std::nullopt;
+  if (!fit.plan.fits(budgets)) return std::nullopt;
+  if (changed.cache != asked.cache) {
+    fit.changes.push_back(
+        fmt::format("key/value cache q8_0 instead of {}", cache_name(asked.cache)));
+  }
+  if (changed.context != asked.context) {
+    fit.changes.push_back(fmt::format("context {} instead of {}", changed.context, asked.context));
+  }
   return fit;
 }
 
-std::vector<Alternative> other_contexts(const gguf::File& file, const Model& model,
-                                        const MemoryPlan& plan) {
-  const Planner planner{file, model, plan.access};
+Result<std::vector<Alternative>> other_contexts(const PlanSubject& subject,
+                                                const MemoryPlan& asked) {
   std::vector<Alternative> all;
-  EngineOptions options = plan.options;
-  const uint64_t weights = file.size_bytes();
-  for (uint64_t context = 2048; context < model.config.context; context *= 4) {
+  EngineOptions options = asked.options;
+  const uint32_t longest = std::min(subject.model.config.context, subject.model.max_positions);
+  for (uint64_t context = 2048; context < longest; context *= 4) {
     options.context = static_cast<uint32_t>(context);
-    all.push_back(
-        {fmt::format("{}", context), planner.plan(options).host().peak(), weights, options});
+    QUERN_CHECK(add(all, fmt::format("{}", context), subject, options));
   }
-  options.context = model.config.context;
-  all.push_back({fmt::format("{} (trained)", options.context), planner.plan(options).host().peak(),
-                 weights, options});
+  options.context = longest;
+  QUERN_CHECK(add(all, fmt::format("{} (trained)", longest), subject, options));
   return all;
 }
 
-std::vector<Alternative> other_caches(const gguf::File& file, const Model& model,
-                                      const MemoryPlan& plan) {
-  const Planner planner{file, model, plan.access};
+Result<std::vector<Alternative>> other_caches(const PlanSubject& subject, const MemoryPlan& asked) {
   std::vector<Alternative> all;
   for (const CacheName& cache : kCaches) {
-    EngineOptions options = plan.options;
+    EngineOptions options = asked.options;
     options.cache = cache.type;
-    all.push_back({cache.name, planner.plan(options).host().peak(), file.size_bytes(), options});
+    QUERN_CHECK(add(all, cache.name, subject, options));
   }
   return all;
 }
 
-std::vector<Alternative> other_quantizations(const gguf::File& file, const Model& model,
-                                             const MemoryPlan& plan) {
-  const uint64_t present = plan.weight_bytes();
-  uint64_t tensors = 0;
-  for (const gguf::TensorView& tensor : file.tensors()) tensors += tensor.bytes.size();
+Result<std::vector<Alternative>> other_quantizations(const PlanSubject& subject,
+                                                     const MemoryPlan& asked) {
   std::vector<Alternative> all;
   for (const std::string_view name : kUsualMixes) {
-    const uint64_t weights =
-        present - tensors + quantized_bytes(file, model.config, *find_mix(name));
-    all.push_back(
-        {std::string(name), plan.host().peak() - present + weights, weights, plan.options});
+    const Requantized other = requantize(subject, *find_mix(name));
+    const PlanSubject changed{subject.file, other.model, subject.access, subject.devices,
+                              other.file_bytes};
+    QUERN_CHECK(add(all, std::string(name), changed, asked.options));
   }
   return all;
 }

@@ -8,10 +8,20 @@
 
 #include "engine/memory_plan.h"
 #include "engine/mix.h"
+#include "engine/plan_speed.h"
 
 namespace quern::engine {
 
 std::string_view cache_name(kernels::CacheType type);  // "f16"
+
+// What is planned, in one way or another.
+struct PlanSubject {
+  const gguf::File& file;
+  const Model& model;
+  gguf::OpenOptions::Access access = gguf::OpenOptions::Access::kMap;
+  std::vector<DeviceProfile> devices = {};  // of the placement, in its order
+  uint64_t file_bytes = 0;                  // what the file would be; 0: what it is
+};
 
 // What may be changed to make a plan fit: what the user has not asked for.
 struct Freedom {
@@ -23,26 +33,24 @@ struct Fit {
   std::vector<std::string> changes;  // against what was asked for, one phrase each
 };
 
-// The plan as asked for if its peak is within `budget` bytes; else with the cache as q8_0; else
-// with the longest context, of at least kSmallestContext, that fits. nullopt if nothing does.
+// The plan as asked for if it is within the budgets; else, where the placement leaves the choice,
+// with fewer experts, then fewer layers on the devices; else with the cache as q8_0, too; else with
+// the longest context, of at least kSmallestContext, that fits. nullopt if nothing does. Errors:
+// those of plan_memory.
 inline constexpr uint32_t kSmallestContext = 512;
-std::optional<Fit> fit_memory(const gguf::File& file, const Model& model,
-                              const EngineOptions& options, gguf::OpenOptions::Access access,
-                              uint64_t budget, Freedom freedom);
+Result<std::optional<Fit>> fit_memory(const PlanSubject& subject, const EngineOptions& options,
+                                      const Budgets& budgets, Freedom freedom);
 
-// The plan's options with one of them changed.
+// The plan with one of its options changed.
 struct Alternative {
   std::string name;  // "4096", "q8_0", "Q3_K_M"
-  uint64_t peak;     // bytes
-  uint64_t weights;  // bytes of the file, estimated for other quantizations
-  EngineOptions options;
+  MemoryPlan plan;
+  TokenWork work;
 };
-std::vector<Alternative> other_contexts(const gguf::File& file, const Model& model,
-                                        const MemoryPlan& plan);
-std::vector<Alternative> other_caches(const gguf::File& file, const Model& model,
-                                      const MemoryPlan& plan);
+Result<std::vector<Alternative>> other_contexts(const PlanSubject& subject, const MemoryPlan& plan);
+Result<std::vector<Alternative>> other_caches(const PlanSubject& subject, const MemoryPlan& plan);
 // The usual quantizations of the same model; what the file would be if it were converted.
-std::vector<Alternative> other_quantizations(const gguf::File& file, const Model& model,
-                                             const MemoryPlan& plan);
+Result<std::vector<Alternative>> other_quantizations(const PlanSubject& subject,
+                                                     const MemoryPlan& plan);
 
 }  // namespace quern::engine

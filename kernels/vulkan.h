@@ -19,6 +19,7 @@ struct VulkanDevice {
   std::string kind;      // "discrete", "integrated", "virtual", "software" or "other"
   std::string unusable;  // why Quern cannot use it; empty: it can
   uint64_t memory = 0;   // bytes of its largest heap
+  uint64_t free = 0;     // of these, what this process may take, as far as the driver tells
   uint32_t subgroup_size = 0;
   bool float16 = false, cooperative_matrix = false;
 };
@@ -31,6 +32,23 @@ Result<std::vector<VulkanDevice>> list_vulkan_devices();
 // Error: "device-name", with what there is.
 Result<size_t> find_vulkan_device(const std::vector<VulkanDevice>& devices,
                                   std::string_view wanted);
+
+// What a backend will allocate for a program on any device, known without opening one.
+struct VulkanBytes {
+  uint64_t weights = 0;
+  uint64_t workspace = 0;  // intermediate results, and the tables of formats
+  uint64_t uploads = 0;    // what the CPU writes for each step: its rows, a part's input
+  uint64_t readbacks = 0;  // what it reads: a part's output
+};
+// Error: "no-vulkan" in a build without it.
+Result<VulkanBytes> vulkan_bytes(const Program& program, const MaxBatch& max);
+Result<uint64_t> vulkan_cache_bytes(const Program& program, CacheType type, uint64_t blocks);
+
+// Bytes that backends have allocated on a device: now, and at most so far.
+struct VulkanUsage {
+  uint64_t now, peak;
+};
+Result<VulkanUsage> vulkan_usage(size_t device);
 
 struct VulkanOptions {
   std::string cache_folder;  // compiled pipelines are kept here; empty: nowhere

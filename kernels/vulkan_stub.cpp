@@ -16,6 +16,12 @@ Result<size_t> find_vulkan_device(const std::vector<VulkanDevice>&, std::string_
   return not_built();
 }
 
+Result<VulkanBytes> vulkan_bytes(const Program&, const MaxBatch&) { return not_built(); }
+
+Result<uint64_t> vulkan_cache_bytes(const Program&, CacheType, uint64_t) { return not_built(); }
+
+Result<VulkanUsage> vulkan_usage(size_t) { return not_built(); }
+
 Result<std::unique_ptr<Backend>> make_vulkan_backend(size_t, const VulkanOptions&) {
   return not_built();
 }

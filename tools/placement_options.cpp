@@ -9,11 +9,14 @@ namespace quern::tools {
 namespace {
 
 // Throws what CLI11 turns into a line for the user.
-uint32_t parse_layers(const std::string& text) {
-  uint32_t layers = 0;
-  if (text == "all") return engine::Placement::kEverything;
-  if (CLI::detail::lexical_cast(text, layers)) return layers;
-  throw CLI::ValidationError("--gpu-layers", "write a number of layers, or all");
+void set_layers(const std::string& text, engine::Placement& placement) {
+  using Choice = engine::Placement::Choice;
+  placement.layers = engine::Placement::kEverything;
+  placement.choice = text == "auto" ? Choice::kFastest : Choice::kAsked;
+  if (text == "all" || text == "auto") return;
+  if (!CLI::detail::lexical_cast(text, placement.layers)) {
+    throw CLI::ValidationError("--gpu-layers", "write a number of layers, auto or all");
+  }
 }
 
 void add_rule(const std::string& text, engine::Placement& placement) {
@@ -26,6 +29,7 @@ void add_rule(const std::string& text, engine::Placement& placement) {
 
 void add_placement_options(CLI::App& command, engine::Placement& placement) {
   placement.cache_folder = cache_folder();
+  placement.choice = engine::Placement::Choice::kWhatFits;
   command
       .add_option_function<std::vector<std::string>>(
           "--device",
@@ -42,10 +46,10 @@ void add_placement_options(CLI::App& command, engine::Placement& placement) {
       ->option_text("NAME");
   command
       .add_option_function<std::string>(
-          "--gpu-layers",
-          [&placement](const std::string& text) { placement.layers = parse_layers(text); },
-          "layers on these devices, the last ones of the model (default: all); more than it has:\n"
-          "also its embedding and output")
+          "--gpu-layers", [&placement](const std::string& text) { set_layers(text, placement); },
+          "layers on these devices, the last ones of the model; more than it has: also its "
+          "embedding\n"
+          "and output; auto: as many as fit and help (default: all, fewer if memory is short)")
       ->option_text("N");
   command
       .add_option_function<std::vector<std::string>>(

@@ -7,6 +7,7 @@
 #include "tools/commands.h"
 #include "tools/machine_file.h"
 #include "tools/output.h"
+#include "tools/placement_options.h"
 #include "tools/plan_report.h"
 #include "tools/sizes.h"
 
@@ -16,7 +17,7 @@ namespace {
 struct PlanOptions {
   std::string model, profile;
   PlanRequest request;
-  uint64_t ram = 0;
+  uint64_t ram = 0, vram = 0;
   bool json = false, no_mmap = false, what_fits = false, no_speed = false;
 };
 
@@ -56,8 +57,9 @@ Status rank_shapes(const PlanOptions& options, const Target& target) {
       QUERN_TRY(const gguf::File file,
                 engine::synthetic_model(shape, *engine::find_mix(mix), 0).outline("shape"));
       QUERN_TRY(const engine::Model model, engine::read_model(file));
-      const auto plan = plan_memory(file, model, options.request.engine, options.request.access);
-      PlanRow row{fmt::format("{} {}", shape.name, mix), plan.host().peak(), true, {}};
+      QUERN_TRY(const auto plan,
+                plan_memory(file, model, options.request.engine, options.request.access));
+      PlanRow row{fmt::format("{} {}", shape.name, mix), plan.host_peak(), 0, true, {}};
       row.fits = !target.budget || row.peak <= target.budget->bytes;
       if (target.machine) {
         row.speed = predict_speed(token_work(model, plan.options.cache), *target.machine,
@@ -80,12 +82,15 @@ Status plan(PlanOptions options) {
   QUERN_TRY(const engine::Model model, engine::read_model(file));
   QUERN_TRY(const Target target, choose_target(options));  // last: it may take seconds
   options.request.budget = target.budget;
+  QUERN_CHECK(find_devices(options.request, options.vram));
   auto fit = plan_within_budget(file, model, options.request);
-  if (!fit) {  // a plan that does not fit is an answer, too
+  if (!fit && fit.error().code == "memory-budget") {  // a plan that does not fit is an answer, too
     options.request.force = true;
     fit = plan_within_budget(file, model, options.request);
   }
-  const PlanReport report = make_report(file, model, *fit, target.budget, target.machine);
+  if (!fit) return tl::unexpected(fit.error());
+  QUERN_TRY(const PlanReport report,
+            make_report(file, model, *fit, options.request, target.machine));
   return write_stdout(options.json ? plan_json(report) : plan_text(report));
 }
 
@@ -120,7 +125,10 @@ void add_plan(CLI::App& app, Run& run) {
   command->add_option("--threads", engine.threads, "threads (default: all processors)")
       ->check(CLI::Range(1, 1024))
       ->option_text("N");
+  add_placement_options(*command, engine.placement);
   add_size_option(*command, "--ram", options->ram, "memory to plan for (default: what is free)");
+  add_size_option(*command, "--vram", options->vram,
+                  "memory of each device to plan for (default: what is free)");
   command->add_flag("--no-mmap", options->no_mmap, "with the file copied into memory");
   auto* profile = command
                       ->add_option("--profile", options->profile,

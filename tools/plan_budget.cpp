@@ -13,60 +13,126 @@ namespace {
 // Left to the system and to other programs: a twentieth of the machine, at most this.
 constexpr uint64_t kMostHeadroom = 512 << 20;
 
-// "--ctx 2048 --kv q8_0 needs 1.20 GiB"
-std::string nearest(const gguf::File& file, const engine::Model& model,
-                    const PlanRequest& request) {
-  const uint64_t budget = request.budget->bytes;
-  const auto command = [](const engine::EngineOptions& options) {
-    return fmt::format("--ctx {} --kv {}", options.context, engine::cache_name(options.cache));
-  };
-  if (const auto fit =
-          fit_memory(file, model, request.engine, request.access, budget, {true, true})) {
-    return fmt::format("{} needs {}", command(fit->plan.options),
-                       size_text(fit->plan.host().peak()));
-  }
-  engine::EngineOptions smallest = request.engine;
-  smallest.context = engine::kSmallestContext;
-  smallest.cache = kernels::CacheType::kQ8_0;
-  const auto plan = plan_memory(file, model, smallest, request.access);
-  std::string text =
-      fmt::format("even {} needs {}", command(smallest), size_text(plan.host().peak()));
-  const auto others = other_quantizations(file, model, plan);
-  const auto fits = std::ranges::find_if(others, [&](const auto& o) { return o.peak <= budget; });
-  if (fits != others.end()) {
-    text += fmt::format("; with that, a {} file of this model would need {}", fits->name,
-                        size_text(fits->peak));
+engine::PlanSubject subject_of(const gguf::File& file, const engine::Model& model,
+                               const PlanRequest& request) {
+  return {file, model, request.access, request.devices};
+}
+
+// "1.20 GiB and 3.10 GiB on vulkan:0"
+std::string needs(const engine::MemoryPlan& plan) {
+  std::string text = size_text(plan.host_peak());
+  for (size_t i = 1; i < plan.heaps.size(); ++i) {
+    const engine::HeapPlan& heap = plan.heaps[i];
+    if (heap.in_host || heap.terms.empty()) continue;
+    text += fmt::format(" and {} on {}", size_text(heap.peak()), heap.name);
   }
   return text;
 }
 
+// What there is: "4.00 GiB are free in this machine, 2.00 GiB are given by --vram".
+std::string given(const PlanRequest& request) {
+  std::string text;
+  const auto add = [&](const std::optional<MemoryBudget>& budget) {
+    if (!budget) return;
+    text += fmt::format("{}{} are {}", text.empty() ? "" : ", ", size_text(budget->bytes),
+                        budget->source);
+  };
+  add(request.budget);
+  for (const auto& device : request.device_budgets) add(device);
+  return text;
+}
+
+// "--ctx 2048 --kv q8_0 --gpu-layers 7 needs 1.20 GiB"
+std::string command(const engine::EngineOptions& options) {
+  std::string text =
+      fmt::format("--ctx {} --kv {}", options.context, engine::cache_name(options.cache));
+  const engine::Placement& placement = options.placement;
+  if (!placement.devices.empty() && placement.layers != engine::Placement::kEverything) {
+    text += fmt::format(" --gpu-layers {}", placement.layers);
+  }
+  return text;
+}
+
+Result<std::string> nearest(const engine::PlanSubject& subject, const PlanRequest& request) {
+  const engine::Budgets limits = request.budgets();
+  engine::EngineOptions free = request.engine;
+  free.placement.choice = engine::Placement::Choice::kWhatFits;
+  QUERN_TRY(const auto fit, fit_memory(subject, free, limits, {true, true}));
+  if (fit) return fmt::format("{} needs {}", command(fit->plan.options), needs(fit->plan));
+  engine::EngineOptions smallest = request.engine;
+  smallest.context = engine::kSmallestContext;
+  smallest.cache = kernels::CacheType::kQ8_0;
+  QUERN_TRY(const auto plan,
+            plan_memory(subject.file, subject.model, smallest, subject.access, subject.devices));
+  std::string text = fmt::format("even {} needs {}", command(plan.options), needs(plan));
+  QUERN_TRY(const auto others, other_quantizations(subject, plan));
+  const auto fits =
+      std::ranges::find_if(others, [&](const auto& other) { return other.plan.fits(limits); });
+  if (fits != others.end()) {
+    text += fmt::format("; with that, a {} file of this model would need {}", fits->name,
+                        needs(fits->plan));
+  }
+  return text;
+}
+
+uint64_t less_headroom(uint64_t bytes, uint64_t total) {
+  return bytes - std::min(std::min(total / 20, kMostHeadroom), bytes);
+}
+
 }  // namespace
+
+engine::Budgets PlanRequest::budgets() const {
+  engine::Budgets all;
+  if (budget) all.host = budget->bytes;
+  for (const auto& device : device_budgets) {
+    all.devices.push_back(device ? device->bytes : engine::Budgets::kAnything);
+  }
+  return all;
+}
 
 std::optional<MemoryBudget> memory_budget(uint64_t ram) {
   if (ram > 0) return MemoryBudget{ram, "given by --ram"};
   const auto memory = kernels::system_memory();
   if (!memory) return std::nullopt;
-  const uint64_t headroom = std::min(memory->total / 20, kMostHeadroom);
-  return MemoryBudget{memory->available - std::min(headroom, memory->available),
-                      "free in " + memory->limit};
+  return MemoryBudget{less_headroom(memory->available, memory->total), "free in " + memory->limit};
+}
+
+std::optional<MemoryBudget> device_budget(const engine::DeviceProfile& device, uint64_t vram) {
+  if (device.name == engine::kReferenceDevice) return std::nullopt;
+  if (vram > 0) return MemoryBudget{vram, "given by --vram"};
+  if (device.memory == 0) return std::nullopt;
+  const uint64_t free = device.in_host ? device.free : less_headroom(device.free, device.memory);
+  return MemoryBudget{free, "free on " + device.name};
+}
+
+Status find_devices(PlanRequest& request, uint64_t vram) {
+  request.devices.clear();
+  request.device_budgets.clear();
+  for (const std::string& name : request.engine.placement.devices) {
+    QUERN_TRY(engine::DeviceProfile device, engine::describe_device(name));
+    request.device_budgets.push_back(device_budget(device, vram));
+    request.devices.push_back(std::move(device));
+  }
+  return {};
 }
 
 Result<engine::Fit> plan_within_budget(const gguf::File& file, const engine::Model& model,
                                        const PlanRequest& request) {
-  const auto& budget = request.budget;
-  engine::Fit asked{plan_memory(file, model, request.engine, request.access), {}};
-  if (!budget || request.force || asked.plan.host().peak() <= budget->bytes) return asked;
-  if (auto fit =
-          fit_memory(file, model, request.engine, request.access, budget->bytes, request.freedom)) {
+  const engine::PlanSubject subject = subject_of(file, model, request);
+  const engine::Budgets limits = request.budgets();
+  engine::Fit asked;
+  QUERN_TRY(asked.plan, plan_memory(file, model, request.engine, request.access, request.devices));
+  if (request.force || asked.plan.fits(limits)) return asked;
+  QUERN_TRY(auto fit, fit_memory(subject, request.engine, limits, request.freedom));
+  if (fit) {
     fit->changes.back() +=
-        fmt::format(": as asked it would need {}, {} are {}", size_text(asked.plan.host().peak()),
-                    size_text(budget->bytes), budget->source);
+        fmt::format(": as asked it would need {}, {}", needs(asked.plan), given(request));
     return std::move(*fit);
   }
+  QUERN_TRY(const std::string other, nearest(subject, request));
   auto error = fail(ErrorKind::kFailure, "memory-budget",
-                    fmt::format("this needs {} of memory, {} are {}; {}; --force tries it anyway",
-                                size_text(asked.plan.host().peak()), size_text(budget->bytes),
-                                budget->source, nearest(file, model, request)));
+                    fmt::format("this needs {} of memory, {}; {}; --force tries it anyway",
+                                needs(asked.plan), given(request), other));
   error.value().path = file.path();
   return error;
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -18,17 +19,28 @@ struct MemoryBudget {
 // else. nullopt where the system does not say.
 std::optional<MemoryBudget> memory_budget(uint64_t ram);
 
+// The same for a device's memory; the headroom is for what its screen shows.
+std::optional<MemoryBudget> device_budget(const engine::DeviceProfile& device, uint64_t vram);
+
 // How a model is to be run, and what the user left open.
 struct PlanRequest {
   engine::EngineOptions engine;
   gguf::OpenOptions::Access access = gguf::OpenOptions::Access::kMap;
   engine::Freedom freedom = {true, true};
+  std::vector<engine::DeviceProfile> devices = {};  // of the placement
   std::optional<MemoryBudget> budget = memory_budget(0);
+  std::vector<std::optional<MemoryBudget>> device_budgets = {};  // of the placement's devices
   bool force = false;  // plan for what was asked for even if it does not fit
+
+  engine::Budgets budgets() const;
 };
 
-// The plan to run `model` by: within the budget, or an error that names the nearest one that would
-// be. Error "memory-budget".
+// Finds the devices of the request's placement on this machine, and their budgets. Errors: those of
+// engine::describe_device.
+Status find_devices(PlanRequest& request, uint64_t vram);
+
+// The plan to run `model` by: within the budgets, or an error that names the nearest one that would
+// be. Errors: "memory-budget", and those of plan_memory.
 Result<engine::Fit> plan_within_budget(const gguf::File& file, const engine::Model& model,
                                        const PlanRequest& request);
 

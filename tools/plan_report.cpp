@@ -13,15 +13,16 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-bool fits(uint64_t peak, const std::optional<MemoryBudget>& budget) {
-  return !budget || peak <= budget->bytes;
+std::string budget_text(uint64_t peak, const std::optional<MemoryBudget>& budget) {
+  if (!budget) return {};
+  return fmt::format(" of {}, {}: {}", size_text(budget->bytes), budget->source,
+                     peak <= budget->bytes ? "fits" : "does not fit");
 }
 
-// What the memory is taken by, 60 characters for the budget: weights #, cache =, the rest +.
-std::string bar(const engine::MemoryPlan& plan, const std::optional<MemoryBudget>& budget) {
+// What a heap is taken by, 60 characters for the budget: weights #, cache =, the rest +.
+std::string bar(const engine::HeapPlan& heap, const std::optional<MemoryBudget>& budget) {
   constexpr double kWidth = 60;
-  const engine::HeapPlan& host = plan.host();
-  const uint64_t whole = std::max(host.peak(), budget ? budget->bytes : 0);
+  const uint64_t whole = std::max({uint64_t{1}, heap.peak(), budget ? budget->bytes : 0});
   std::string text;
   uint64_t sum = 0;
   const auto part = [&](char c, uint64_t bytes) {
@@ -29,18 +30,49 @@ std::string bar(const engine::MemoryPlan& plan, const std::optional<MemoryBudget
     const double end = std::round(kWidth * static_cast<double>(sum) / static_cast<double>(whole));
     text.resize(std::max(text.size(), static_cast<size_t>(end)), c);
   };
-  const uint64_t weights = plan.weight_bytes(), cache = plan.cache_bytes();
+  const uint64_t weights = heap.bytes("weights") + heap.bytes("packed weights");
+  const uint64_t cache = heap.bytes("key/value cache");
   part('#', weights);
   part('=', cache);
-  part('+', host.peak() - weights - cache);
-  part('.', whole - host.peak());
+  part('+', heap.peak() - weights - cache);
+  part('.', whole - heap.peak());
   std::string mark;
   if (budget && budget->bytes < whole) {
     const double at = kWidth * static_cast<double>(budget->bytes) / static_cast<double>(whole);
     mark = fmt::format("  {:>{}} budget\n", '^', static_cast<int>(at) + 2);
   }
-  return fmt::format("  [{}]\n{}  # weights  = key/value cache  + everything else{}\n", text, mark,
-                     text.ends_with('.') ? "  . free" : "");
+  return fmt::format("  [{}]\n{}", text, mark);
+}
+
+std::string heap_table(const engine::HeapPlan& heap, std::string_view description,
+                       const std::optional<MemoryBudget>& budget) {
+  std::string text = fmt::format("{:<20}{:>11}  backed by\n", heap.name, description);
+  for (const engine::PlanTerm& term : heap.terms) {
+    text += fmt::format("  {:<18}{:>11}  {}{}\n", term.name, size_text(term.bytes),
+                        name(term.backing), term.transient ? ", while a prompt is read" : "");
+  }
+  text += fmt::format("  {:<18}{:>11}", "total", size_text(heap.peak()));
+  if (heap.steady() < heap.peak()) {
+    text += fmt::format("  ({} without a long prompt)", size_text(heap.steady()));
+  }
+  return text + budget_text(heap.peak(), budget) + "\n" + bar(heap, budget);
+}
+
+// Where each layer's attention and its other half are, a character per layer: "[000111]".
+std::string split_picture(const engine::MemoryPlan& plan) {
+  std::string attention, other, names;
+  bool same = true;
+  for (const engine::LayerPlan& layer : plan.layers) {
+    attention += fmt::format("{}", layer.heap % 10);
+    other += fmt::format("{}", layer.other_heap % 10);
+    same = same && layer.heap == layer.other_heap;
+  }
+  for (size_t i = 0; i < plan.heaps.size(); ++i) {
+    names += fmt::format("  {} {}", i, i == 0 ? "cpu" : plan.heaps[i].name);
+  }
+  if (same) return fmt::format("layers       [{}]\n            {}\n", attention, names);
+  return fmt::format("attention    [{}]\nfeed-forward [{}]\n            {}\n", attention, other,
+                     names);
 }
 
 std::string formula(const engine::MemoryPlan& plan) {
@@ -61,22 +93,15 @@ std::string speed_text(const engine::Speed& speed) {
   return fmt::format("decode {} t/s, prefill {} t/s", range(speed.decode), range(speed.prefill));
 }
 
-std::vector<PlanRow> rows_of(const engine::Model& model, const engine::MemoryPlan& plan,
-                             const std::vector<engine::Alternative>& alternatives,
-                             const std::optional<MemoryBudget>& budget,
-                             const std::optional<engine::MachineSpeeds>& machine) {
-  std::vector<PlanRow> rows;
-  for (const engine::Alternative& other : alternatives) {
-    PlanRow row{other.name, other.peak, fits(other.peak, budget), {}};
-    if (machine) {
-      engine::TokenWork work = token_work(model, other.options.cache);
-      work.weight_bytes *=
-          static_cast<double>(other.weights) / static_cast<double>(plan.weight_bytes());
-      row.speed = predict_speed(work, *machine, other.options.context / 2);
-    }
-    rows.push_back(std::move(row));
-  }
-  return rows;
+// A machine's speed with all layers on the CPU; that of devices is not known.
+std::optional<engine::Speed> speed_of(const engine::MemoryPlan& plan, const engine::TokenWork& work,
+                                      const std::optional<engine::MachineSpeeds>& machine,
+                                      uint32_t positions) {
+  const bool devices = std::ranges::any_of(plan.layers, [](const engine::LayerPlan& layer) {
+    return layer.heap > 0 || layer.other_heap > 0;
+  });
+  if (!machine || devices) return std::nullopt;
+  return predict_speed(work, *machine, positions);
 }
 
 Json speed_json(const std::optional<engine::Speed>& speed) {
@@ -89,13 +114,19 @@ Json rows_json(const std::vector<PlanRow>& rows) {
   for (const PlanRow& row : rows) {
     out.push_back({{"name", row.name},
                    {"peak_bytes", row.peak},
+                   {"device_bytes", row.device_peak},
                    {"fits", row.fits},
                    {"speed", speed_json(row.speed)}});
   }
   return out;
 }
 
-Json heap_json(const engine::HeapPlan& heap) {
+Json budget_json(const std::optional<MemoryBudget>& budget) {
+  if (!budget) return nullptr;
+  return {{"bytes", budget->bytes}, {"source", budget->source}};
+}
+
+Json heap_json(const engine::HeapPlan& heap, const std::optional<MemoryBudget>& budget) {
   Json terms = Json::array();
   for (const engine::PlanTerm& term : heap.terms) {
     terms.push_back({{"name", term.name},
@@ -104,6 +135,8 @@ Json heap_json(const engine::HeapPlan& heap) {
                      {"transient", term.transient}});
   }
   return {{"name", heap.name},
+          {"in_host_memory", heap.in_host},
+          {"budget", budget_json(budget)},
           {"peak_bytes", heap.peak()},
           {"steady_bytes", heap.steady()},
           {"terms", std::move(terms)}};
@@ -111,52 +144,68 @@ Json heap_json(const engine::HeapPlan& heap) {
 
 }  // namespace
 
-PlanReport make_report(const gguf::File& file, const engine::Model& model, const engine::Fit& fit,
-                       const std::optional<MemoryBudget>& budget,
-                       const std::optional<engine::MachineSpeeds>& machine) {
-  PlanReport report;
-  report.model = escape(file.text("general.name", file.path()), 256);
-  report.plan = fit.plan;
-  report.changes = fit.changes;
-  report.budget = budget;
-  if (machine) {
-    const engine::TokenWork work = token_work(model, fit.plan.options.cache);
-    report.empty = predict_speed(work, *machine, 0);
-    report.full = predict_speed(work, *machine, fit.plan.options.context);
-  }
+Result<PlanReport> make_report(const gguf::File& file, const engine::Model& model,
+                               const engine::Fit& fit, const PlanRequest& request,
+                               const std::optional<engine::MachineSpeeds>& machine) {
+  const engine::PlanSubject subject{file, model, request.access, request.devices};
+  const engine::Budgets budgets = request.budgets();
+  const engine::TokenWork work = token_work(model, fit.plan.options.cache);
+  PlanReport report{.model = escape(file.text("general.name", file.path()), 256),
+                    .plan = fit.plan,
+                    .changes = fit.changes,
+                    .request = request,
+                    .fits = fit.plan.fits(budgets),
+                    .empty = speed_of(fit.plan, work, machine, 0),
+                    .full = speed_of(fit.plan, work, machine, fit.plan.options.context),
+                    .contexts = {},
+                    .caches = {},
+                    .quantizations = {}};
   const auto rows = [&](const std::vector<engine::Alternative>& others) {
-    return rows_of(model, fit.plan, others, budget, machine);
+    std::vector<PlanRow> all;
+    for (const engine::Alternative& other : others) {
+      all.push_back({other.name, other.plan.host_peak(), other.plan.device_peak(),
+                     other.plan.fits(budgets),
+                     speed_of(other.plan, other.work, machine, other.plan.options.context / 2)});
+    }
+    return all;
   };
-  report.contexts = rows(other_contexts(file, model, fit.plan));
-  report.caches = rows(other_caches(file, model, fit.plan));
-  report.quantizations = rows(other_quantizations(file, model, fit.plan));
+  QUERN_TRY(const auto contexts, other_contexts(subject, fit.plan));
+  QUERN_TRY(const auto caches, other_caches(subject, fit.plan));
+  QUERN_TRY(const auto quantizations, other_quantizations(subject, fit.plan));
+  report.contexts = rows(contexts);
+  report.caches = rows(caches);
+  report.quantizations = rows(quantizations);
   return report;
 }
 
-std::string plan_table(const engine::MemoryPlan& plan, const std::optional<MemoryBudget>& budget) {
-  const engine::HeapPlan& host = plan.host();
-  std::string text = fmt::format("{:<20}{:>11}  {}\n", host.name, "", "backed by");
-  for (const engine::PlanTerm& term : host.terms) {
-    text += fmt::format("  {:<18}{:>11}  {}{}\n", term.name, size_text(term.bytes),
-                        name(term.backing), term.transient ? ", while a prompt is read" : "");
+std::string plan_table(const engine::MemoryPlan& plan, const PlanRequest& request) {
+  std::string text = heap_table(plan.host(), "", request.budget);
+  for (size_t i = 1; i < plan.heaps.size(); ++i) {
+    if (plan.heaps[i].terms.empty()) continue;
+    const auto& budgets = request.device_budgets;
+    text += "\n" + heap_table(plan.heaps[i], plan.heaps[i].in_host ? "in host memory" : "",
+                              i <= budgets.size() ? budgets[i - 1] : std::nullopt);
   }
-  text += fmt::format("  {:<18}{:>11}  ({} without a long prompt)", "total", size_text(host.peak()),
-                      size_text(host.steady()));
-  if (budget) {
-    text += fmt::format(" of {}, {}: {}", size_text(budget->bytes), budget->source,
-                        fits(host.peak(), budget) ? "fits" : "does not fit");
+  text += "  # weights  = key/value cache  + everything else  . free\n";
+  if (plan.heaps.size() == 1) return text;
+  if (plan.host_peak() > plan.host().peak()) {
+    text += fmt::format("\nhost memory with these devices: {}{}\n", size_text(plan.host_peak()),
+                        budget_text(plan.host_peak(), request.budget));
   }
-  return text + "\n" + bar(plan, budget);
+  return text + "\n" + split_picture(plan);
 }
 
 std::string row_table(std::string_view title, const std::vector<PlanRow>& rows) {
-  std::string text = fmt::format("\n{:<20}{:>11}  fits", title, "needs");
-  const bool speeds =
-      std::ranges::any_of(rows, [](const PlanRow& row) { return row.speed.has_value(); });
-  text += speeds ? "   decode t/s  prefill t/s\n" : "\n";
+  const auto any = [&](const auto& has) { return std::ranges::any_of(rows, has); };
+  const bool speeds = any([](const PlanRow& row) { return row.speed.has_value(); });
+  const bool devices = any([](const PlanRow& row) { return row.device_peak > 0; });
+  std::string text =
+      fmt::format("\n{:<20}{:>11}{}  fits{}\n", title, "needs", devices ? "  on devices" : "",
+                  speeds ? "   decode t/s  prefill t/s" : "");
   for (const PlanRow& row : rows) {
-    text += fmt::format("  {:<18}{:>11}  {:<4}", row.name, size_text(row.peak),
-                        row.fits ? "yes" : "no");
+    text += fmt::format("  {:<18}{:>11}", row.name, size_text(row.peak));
+    if (devices) text += fmt::format("{:>12}", size_text(row.device_peak));
+    text += fmt::format("  {:<4}", row.fits ? "yes" : "no");
     if (row.speed) text += fmt::format("{:>13.3g}{:>13.3g}", row.speed->decode, row.speed->prefill);
     text += '\n';
   }
@@ -170,7 +219,7 @@ std::string plan_text(const PlanReport& report) {
       engine::cache_name(options.cache), options.batch_rows, options.threads,
       options.sequences > 1 ? fmt::format(", {} sequences", options.sequences) : "");
   for (const std::string& change : report.changes) text += fmt::format("  {}\n", change);
-  text += "\n" + plan_table(report.plan, report.budget);
+  text += "\n" + plan_table(report.plan, report.request);
   text += "\nkey/value cache\n" + formula(report.plan);
   if (report.empty) {
     text += fmt::format("\nspeed\n  empty context  {}\n  full context   {}\n",
@@ -186,6 +235,7 @@ std::string plan_json(const PlanReport& report) {
   Json layers = Json::array();
   for (const engine::LayerPlan& layer : report.plan.layers) {
     layers.push_back({{"heap", report.plan.heaps[layer.heap].name},
+                      {"feed_forward_heap", report.plan.heaps[layer.other_heap].name},
                       {"weight_bytes", layer.weights},
                       {"cache_bytes", layer.cache}});
   }
@@ -200,10 +250,9 @@ std::string plan_json(const PlanReport& report) {
                      {"bytes", t.bytes}});
   }
   Json heaps = Json::array();
-  for (const engine::HeapPlan& heap : report.plan.heaps) heaps.push_back(heap_json(heap));
-  Json budget = nullptr;
-  if (report.budget) {
-    budget = {{"bytes", report.budget->bytes}, {"source", report.budget->source}};
+  for (size_t i = 0; i < report.plan.heaps.size(); ++i) {
+    heaps.push_back(heap_json(report.plan.heaps[i], i == 0 ? report.request.budget
+                                                           : report.request.device_budgets[i - 1]));
   }
   const Json out = {{"model", report.model},
                     {"context", options.context},
@@ -212,8 +261,8 @@ std::string plan_json(const PlanReport& report) {
                     {"sequences", options.sequences},
                     {"threads", options.threads},
                     {"changes", report.changes},
-                    {"budget", std::move(budget)},
-                    {"fits", fits(report.plan.host().peak(), report.budget)},
+                    {"budget", budget_json(report.request.budget)},
+                    {"fits", report.fits},
                     {"heaps", std::move(heaps)},
                     {"layers", std::move(layers)},
                     {"cache_terms", std::move(cache)},

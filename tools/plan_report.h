@@ -14,7 +14,8 @@ namespace quern::tools {
 // One way to run the model.
 struct PlanRow {
   std::string name;
-  uint64_t peak;  // bytes
+  uint64_t peak;         // bytes of the host
+  uint64_t device_peak;  // and of devices with memory of their own
   bool fits;
   std::optional<engine::Speed> speed;  // with the context half full; if the machine is known
 };
@@ -23,20 +24,21 @@ struct PlanReport {
   std::string model;  // its name, safe to print
   engine::MemoryPlan plan;
   std::vector<std::string> changes;  // against what was asked for
-  std::optional<MemoryBudget> budget;
+  PlanRequest request;
+  bool fits;
   std::optional<engine::Speed> empty, full;  // speeds with an empty and with a full context
   std::vector<PlanRow> contexts, caches, quantizations;
 };
 
-PlanReport make_report(const gguf::File& file, const engine::Model& model, const engine::Fit& fit,
-                       const std::optional<MemoryBudget>& budget,
-                       const std::optional<engine::MachineSpeeds>& machine);
+Result<PlanReport> make_report(const gguf::File& file, const engine::Model& model,
+                               const engine::Fit& fit, const PlanRequest& request,
+                               const std::optional<engine::MachineSpeeds>& machine);
 
 std::string plan_text(const PlanReport& report);
 std::string plan_json(const PlanReport& report);
 
-// The terms of a plan alone, with a bar.
-std::string plan_table(const engine::MemoryPlan& plan, const std::optional<MemoryBudget>& budget);
+// The terms of a plan alone: a table and a bar for each heap, and where the layers are.
+std::string plan_table(const engine::MemoryPlan& plan, const PlanRequest& request);
 
 // Rows as a table.
 std::string row_table(std::string_view title, const std::vector<PlanRow>& rows);

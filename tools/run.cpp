@@ -151,6 +151,8 @@ void add_model_options(CLI::App& command, RunOptions& options) {
   cache->each([&options](const std::string&) { options.model.freedom.cache = false; });
   add_size_option(command, "--ram", options.model.ram,
                   "memory that the model may take (default: what is free)");
+  add_size_option(command, "--vram", options.model.vram,
+                  "memory of each device that it may take (default: what is free)");
   command.add_flag("--force", options.model.force, "run even what does not fit into memory");
   auto* no_mmap = command.add_flag("--no-mmap", options.no_mmap,
                                    "copy the file into memory instead of mapping it");

@@ -8,7 +8,6 @@
 
 #include "engine/utf8.h"
 #include "kernels/system_memory.h"
-#include "tools/plan_budget.h"
 #include "tools/plan_report.h"
 #include "tools/sizes.h"
 
@@ -26,6 +25,7 @@ RunModel::RunModel(RunModelOptions options, const engine::CancelToken& cancel, L
     : options_(std::move(options)),
       cancel_(cancel),
       engine_(std::move(loaded.engine)),
+      request_(std::move(loaded.request)),
       fit_(std::move(loaded.fit)),
       tokenizer_(std::move(tokenizer)),
       template_(std::move(chat_template)),
@@ -34,15 +34,16 @@ RunModel::RunModel(RunModelOptions options, const engine::CancelToken& cancel, L
 Result<RunModel::Loaded> RunModel::load_engine(const RunModelOptions& options) {
   QUERN_TRY(gguf::File file, gguf::File::open(options.path, options.open));
   QUERN_TRY(const engine::Model model, engine::read_model(file));
-  QUERN_TRY(engine::Fit fit, plan_within_budget(file, model,
-                                                {.engine = options.engine,
-                                                 .access = options.open.access,
-                                                 .freedom = options.freedom,
-                                                 .budget = memory_budget(options.ram),
-                                                 .force = options.force}));
+  PlanRequest request{.engine = options.engine,
+                      .access = options.open.access,
+                      .freedom = options.freedom,
+                      .budget = memory_budget(options.ram),
+                      .force = options.force};
+  QUERN_CHECK(find_devices(request, options.vram));
+  QUERN_TRY(engine::Fit fit, plan_within_budget(file, model, request));
   QUERN_TRY(std::unique_ptr<engine::Engine> engine,
             engine::Engine::load(std::move(file), fit.plan.options));
-  return Loaded{std::move(engine), std::move(fit)};
+  return Loaded{std::move(engine), std::move(request), std::move(fit)};
 }
 
 Result<std::unique_ptr<RunModel>> RunModel::load(RunModelOptions options,
@@ -91,6 +92,7 @@ Status RunModel::set_context(uint32_t positions) {
   options.freedom.context = false;
   QUERN_TRY(Loaded loaded, load_engine(options));
   options_ = std::move(options);
+  request_ = std::move(loaded.request);
   fit_ = std::move(loaded.fit);
   // The old session goes before the engine that it uses.
   std::swap(engine_, loaded.engine);
@@ -105,9 +107,7 @@ Status RunModel::set_sampling(engine::SamplerOptions options) {
   return session_.sampler().set_options(std::move(options));
 }
 
-std::string RunModel::plan() const {
-  return plan_table(fit_.plan, memory_budget(options_.ram)) + memory() + "\n";
-}
+std::string RunModel::plan() const { return plan_table(fit_.plan, request_) + memory() + "\n"; }
 
 std::string RunModel::memory() const {
   const engine::HeapPlan& host = fit_.plan.host();

@@ -13,6 +13,7 @@
 #include "engine/session.h"
 #include "gguf/file.h"
 #include "tools/chat_generator.h"
+#include "tools/plan_budget.h"
 
 namespace quern::tools {
 
@@ -22,7 +23,7 @@ struct RunModelOptions {
   std::string path;
   gguf::OpenOptions open;
   engine::EngineOptions engine;
-  uint64_t ram = 0;                        // bytes that the model may take; 0: what is free
+  uint64_t ram = 0, vram = 0;              // bytes that the model may take; 0: what is free
   bool force = false;                      // run even what does not fit
   engine::Freedom freedom = {true, true};  // what may be changed to make it fit
   bool raw = false;          // no chat template: messages follow each other as they are
@@ -60,6 +61,7 @@ class RunModel : public Generator {
  private:
   struct Loaded {
     std::unique_ptr<engine::Engine> engine;
+    PlanRequest request;
     engine::Fit fit;
   };
   static Result<Loaded> load_engine(const RunModelOptions& options);
@@ -79,6 +81,7 @@ class RunModel : public Generator {
   RunModelOptions options_;
   const engine::CancelToken& cancel_;
   std::unique_ptr<engine::Engine> engine_;
+  PlanRequest request_;
   engine::Fit fit_;
   engine::Tokenizer tokenizer_;
   std::optional<engine::ChatTemplate> template_;  // none: raw prompts

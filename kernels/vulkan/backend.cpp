@@ -15,7 +15,8 @@ class VulkanBackend final : public Backend {
   std::string_view name() const override { return "vulkan"; }
 
   uint64_t workspace_bytes(const Program& program, const MaxBatch& max) const override {
-    return vulkan::Workspace::bytes(program, max) + vulkan::BatchRows::bytes(program, max);
+    const vulkan::Workspace::Bytes bytes = vulkan::Workspace::bytes(program, max);
+    return bytes.device + bytes.upload + bytes.readback + vulkan::BatchRows::bytes(program, max);
   }
   uint64_t cache_block_bytes(const Program& program, CacheType type) const override {
     return vulkan::VulkanCache::block_bytes(program, type);

@@ -89,6 +89,8 @@ Status Buffer::allocate(Memory memory) {
   allocation.allocationSize = needs.size;
   allocation.memoryTypeIndex = *type;
   QUERN_CHECK(check(vk.vkAllocateMemory(device_->handle(), &allocation, nullptr, &memory_), kWhat));
+  counted_ = needs.size;
+  device_->count().add(counted_);
   QUERN_CHECK(check(vk.vkBindBufferMemory(device_->handle(), handle_, memory_, 0), kWhat));
   if (device_->memory().memoryTypes[*type].propertyFlags & VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT) {
     void* view;
@@ -107,6 +109,7 @@ Buffer& Buffer::operator=(Buffer&& other) noexcept {
   std::swap(device_, other.device_);
   std::swap(bytes_, other.bytes_);
   std::swap(address_, other.address_);
+  std::swap(counted_, other.counted_);
   std::swap(handle_, other.handle_);
   std::swap(memory_, other.memory_);
   std::swap(mapped_, other.mapped_);
@@ -118,6 +121,7 @@ Buffer::~Buffer() {
   const Api& vk = device_->api();
   vk.vkDestroyBuffer(device_->handle(), handle_, nullptr);
   vk.vkFreeMemory(device_->handle(), memory_, nullptr);
+  device_->count().remove(counted_);
 }
 
 Status Buffer::upload(uint64_t offset, std::span<const std::byte> bytes) {

@@ -40,6 +40,7 @@ class Buffer {
 
   Device* device_ = nullptr;
   uint64_t bytes_ = 0, address_ = 0;
+  uint64_t counted_ = 0;  // what the device took for it
   VkBuffer handle_ = VK_NULL_HANDLE;
   VkDeviceMemory memory_ = VK_NULL_HANDLE;
   std::byte* mapped_ = nullptr;

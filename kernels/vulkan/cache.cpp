@@ -38,6 +38,12 @@ uint64_t VulkanCache::block_bytes(const Program& program, CacheType type) {
   return std::accumulate(parts.begin(), parts.end(), uint64_t{0});
 }
 
+uint64_t VulkanCache::bytes(const Program& program, CacheType type, uint64_t blocks) {
+  Arena arena(UINT64_MAX);
+  for (const uint64_t bytes : part_bytes(program, type)) arena.add(bytes * blocks);
+  return arena.bytes();
+}
+
 Result<std::unique_ptr<VulkanCache>> VulkanCache::make(Device& device, const Program& program,
                                                        CacheType type, uint32_t blocks) {
   std::unique_ptr<VulkanCache> cache(new VulkanCache(device, type));

@@ -16,6 +16,9 @@ class VulkanCache final : public Cache {
   // Of all layers.
   static uint64_t block_bytes(const Program& program, CacheType type);
 
+  // Of a cache of so many blocks.
+  static uint64_t bytes(const Program& program, CacheType type, uint64_t blocks);
+
   uint64_t bytes() const override { return arena_.bytes(); }
   // A failure of the device is kept for the next run, as this cannot return it.
   void copy_block(uint32_t from, uint32_t to) override;

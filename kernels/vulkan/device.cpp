@@ -28,15 +28,16 @@ Result<std::unique_ptr<Device>> Device::create(std::shared_ptr<Instance> instanc
     return fail(ErrorKind::kUnsupported, "no-vulkan",
                 fmt::format("{} cannot be used: {}", escape(caps.name), caps.unusable));
   }
-  const VkPhysicalDevice physical = instance->device(index);
-  std::unique_ptr<Device> device(new Device(std::move(instance)));
-  device->caps_ = caps;
-  QUERN_CHECK(device->open(physical, options));
+  std::unique_ptr<Device> device(new Device(std::move(instance), index));
+  QUERN_CHECK(device->open(options));
   return device;
 }
 
-Status Device::open(VkPhysicalDevice physical, const DeviceOptions& options) {
-  physical_ = physical;
+Device::Device(std::shared_ptr<Instance> instance, size_t index)
+    : instance_(std::move(instance)), index_(index), caps_(instance_->caps(index)) {}
+
+Status Device::open(const DeviceOptions& options) {
+  const VkPhysicalDevice physical = instance_->device(index_);
   vkGetPhysicalDeviceMemoryProperties(physical, &memory_);
   FeatureChain features;
   features.enable(caps_);
@@ -123,24 +124,6 @@ Status Device::save_pipelines() {
                     "read its pipelines"));
   data.resize(bytes);
   return write_pipeline_cache(pipelines_path_, data);
-}
-
-uint64_t Device::free_bytes() const {
-  VkPhysicalDeviceMemoryBudgetPropertiesEXT budget = {};
-  budget.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT;
-  VkPhysicalDeviceMemoryProperties2 properties = {};
-  properties.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2;
-  if (caps_.memory_budget) properties.pNext = &budget;
-  vkGetPhysicalDeviceMemoryProperties2(physical_, &properties);
-  const VkPhysicalDeviceMemoryProperties& memory = properties.memoryProperties;
-  uint64_t most = 0;
-  for (uint32_t i = 0; i < memory.memoryHeapCount; ++i) {
-    if (!(memory.memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT)) continue;
-    const uint64_t used = budget.heapUsage[i];
-    const uint64_t limit = caps_.memory_budget ? budget.heapBudget[i] : memory.memoryHeaps[i].size;
-    most = std::max(most, limit - std::min(used, limit));
-  }
-  return most;
 }
 
 Result<VkShaderModule> Device::make_module(std::span<const uint32_t> words) {

@@ -37,7 +37,8 @@ class Device {
   VkPipelineLayout layout() const { return layout_; }
   const VkPhysicalDeviceMemoryProperties& memory() const { return memory_; }
   // Bytes of its own memory that are free for this process, as far as the driver tells.
-  uint64_t free_bytes() const;
+  uint64_t free_bytes() const { return instance_->free_bytes(index_); }
+  MemoryCount& count() { return instance_->count(index_); }
 
   // Whether there is such a shader.
   bool offers(std::string_view name) const;
@@ -75,8 +76,8 @@ class Device {
   Result<Buffer*> staging();
 
  private:
-  explicit Device(std::shared_ptr<Instance> instance) : instance_(std::move(instance)) {}
-  Status open(VkPhysicalDevice physical, const DeviceOptions& options);
+  Device(std::shared_ptr<Instance> instance, size_t index);
+  Status open(const DeviceOptions& options);
   Status open_queue();
   Status open_pipelines();
   Result<VkShaderModule> make_module(std::span<const uint32_t> words);
@@ -85,7 +86,7 @@ class Device {
   using KernelKey = std::pair<std::string, std::vector<uint32_t>>;
 
   std::shared_ptr<Instance> instance_;
-  VkPhysicalDevice physical_ = VK_NULL_HANDLE;
+  size_t index_;  // in the instance
   DeviceCaps caps_;
   VkPhysicalDeviceMemoryProperties memory_ = {};
   Api api_ = {};

@@ -53,6 +53,7 @@ Result<std::vector<VulkanDevice>> list_vulkan_devices() {
                        .kind = kind_name(caps.type),
                        .unusable = caps.unusable,
                        .memory = caps.local_bytes,
+                       .free = instance->free_bytes(i),
                        .subgroup_size = caps.subgroup_size,
                        .float16 = caps.float16,
                        .cooperative_matrix = caps.cooperative_matrix});

@@ -125,7 +125,33 @@ Status Instance::enumerate() {
       check(vkEnumeratePhysicalDevices(instance_, &count, devices_.data()), "list devices"));
   devices_.resize(count);
   for (VkPhysicalDevice device : devices_) caps_.push_back(read_caps(device));
+  counts_.resize(count);
   return {};
+}
+
+uint64_t Instance::free_bytes(size_t index) const {
+  VkPhysicalDeviceMemoryBudgetPropertiesEXT budget = {};
+  budget.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT;
+  VkPhysicalDeviceMemoryProperties2 properties = {};
+  properties.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2;
+  if (caps_[index].memory_budget) properties.pNext = &budget;
+  vkGetPhysicalDeviceMemoryProperties2(devices_[index], &properties);
+  const VkPhysicalDeviceMemoryProperties& memory = properties.memoryProperties;
+  uint64_t most = 0;
+  for (uint32_t i = 0; i < memory.memoryHeapCount; ++i) {
+    if (!(memory.memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT)) continue;
+    const uint64_t used = budget.heapUsage[i];
+    const uint64_t limit =
+        caps_[index].memory_budget ? budget.heapBudget[i] : memory.memoryHeaps[i].size;
+    most = std::max(most, limit - std::min(used, limit));
+  }
+  return most;
+}
+
+void MemoryCount::add(uint64_t bytes) {
+  const uint64_t now = now_ += bytes;
+  for (uint64_t peak = peak_; peak < now && !peak_.compare_exchange_weak(peak, now);) {
+  }
 }
 
 }  // namespace quern::kernels::vulkan

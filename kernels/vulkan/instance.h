@@ -1,7 +1,9 @@
 // Instance: the connection to the Vulkan loader, and what each device behind it can do.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <string>
 #include <vector>
@@ -36,6 +38,18 @@ struct DeviceCaps {
   bool cooperative_matrix = false;  // VK_KHR_cooperative_matrix
 };
 
+// Bytes that buffers have allocated. For any thread.
+class MemoryCount {
+ public:
+  void add(uint64_t bytes);
+  void remove(uint64_t bytes) { now_ -= bytes; }
+  uint64_t now() const { return now_; }
+  uint64_t peak() const { return peak_; }
+
+ private:
+  std::atomic<uint64_t> now_ = 0, peak_ = 0;
+};
+
 class Instance {
  public:
   // `validation` adds the Khronos layer with synchronization checks where it is installed; its
@@ -51,6 +65,10 @@ class Instance {
   size_t device_count() const { return devices_.size(); }
   VkPhysicalDevice device(size_t index) const { return devices_[index]; }
   const DeviceCaps& caps(size_t index) const { return caps_[index]; }
+  // Bytes of a device's own memory that are free for this process, as far as the driver tells.
+  uint64_t free_bytes(size_t index) const;
+  // What buffers take of each device.
+  MemoryCount& count(size_t index) { return counts_[index]; }
 
   bool validates() const { return messenger_ != VK_NULL_HANDLE; }
   // What the validation layer has said so far.
@@ -65,6 +83,7 @@ class Instance {
   std::vector<std::string> messages_;
   std::vector<VkPhysicalDevice> devices_;
   std::vector<DeviceCaps> caps_;
+  std::deque<MemoryCount> counts_;
 };
 
 }  // namespace quern::kernels::vulkan

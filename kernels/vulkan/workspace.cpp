@@ -78,9 +78,9 @@ Workspace::Workspace(const Program& program, const MaxBatch& max, uint64_t max_a
   counters_ = arena_.add(counters);
 }
 
-uint64_t Workspace::bytes(const Program& program, const MaxBatch& max) {
+Workspace::Bytes Workspace::bytes(const Program& program, const MaxBatch& max) {
   const Workspace plan(program, max, UINT64_MAX);
-  return plan.arena_.bytes() + plan.upload_.bytes() + plan.readback_.bytes();
+  return {plan.arena_.bytes(), plan.upload_.bytes(), plan.readback_.bytes()};
 }
 
 Result<Workspace> Workspace::make(Device& device, const Program& program, const MaxBatch& max) {

@@ -12,7 +12,11 @@ namespace quern::kernels::vulkan {
 
 class Workspace {
  public:
-  static uint64_t bytes(const Program& program, const MaxBatch& max);
+  // `upload` and `readback`: what the CPU writes and reads.
+  struct Bytes {
+    uint64_t device, upload, readback;
+  };
+  static Bytes bytes(const Program& program, const MaxBatch& max);
   static Result<Workspace> make(Device& device, const Program& program, const MaxBatch& max);
 
   // f32 [rows][width].

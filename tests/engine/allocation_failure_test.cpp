@@ -68,10 +68,7 @@ Status run() {
   QUERN_TRY(const Tokenizer tokenizer, Tokenizer::from_file(file));
   QUERN_TRY(const Model model, read_model(file));
   const EngineOptions options{.threads = 2, .context = 64, .batch_rows = 8};
-  QUERN_CHECK(catch_exceptions([&]() -> Status {
-    static_cast<void>(plan_memory(file, model, options));
-    return {};
-  }));
+  QUERN_CHECK(catch_exceptions([&] { return plan_memory(file, model, options); }));
   QUERN_TRY(const auto engine, Engine::load(std::move(file), options));
   Session session(*engine, Sampler(), engine->vocabulary());
   const CancelToken never{false};

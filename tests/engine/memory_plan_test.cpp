@@ -90,7 +90,7 @@ Growth measure(const Configuration& c) {
                               .batch_rows = c.batch,
                               .sequences = c.sequences,
                               .check_weights = false};
-  const HeapPlan host = plan_memory(file, *read_model(file), options).host();
+  const HeapPlan host = plan_memory(file, *read_model(file), options)->host();
   const auto tokenizer = Tokenizer::from_file(file);
   EXPECT_TRUE(tokenizer);
   const auto engine = Engine::load(std::move(file), options);
@@ -190,7 +190,7 @@ TEST(MemoryPlanTerms, areThePublishedCacheSizesOf70B) {
       *synthetic_model(*find_synthetic_shape("llama-70b"), *find_mix("Q4_K_M"), 1).outline("70b");
   const Model model = *read_model(file);
   const auto cache = [&](uint32_t context, kernels::CacheType type) {
-    return plan_memory(file, model, {.context = context, .cache = type}).cache_bytes();
+    return plan_memory(file, model, {.context = context, .cache = type})->cache_bytes();
   };
   EXPECT_EQ(cache(4096, kF16), kGiB * 5 / 4);
   EXPECT_EQ(cache(32768, kF16), kGiB * 10);
@@ -201,7 +201,7 @@ TEST(MemoryPlanTerms, areThePublishedCacheSizesOf70B) {
 TEST(MemoryPlanTerms, explainTheCacheAndAddUp) {
   const gguf::File file =
       *synthetic_model(*find_synthetic_shape("llama-8b"), *find_mix("Q4_K_M"), 1).outline("8b");
-  const auto plan = plan_memory(file, *read_model(file), {.context = 8192, .sequences = 2});
+  const auto plan = *plan_memory(file, *read_model(file), {.context = 8192, .sequences = 2});
   ASSERT_EQ(plan.cache_terms.size(), 1u);
   const CacheTerms& t = plan.cache_terms[0];
   EXPECT_EQ(t.positions, 16384u);
@@ -221,7 +221,7 @@ TEST(MemoryPlanTerms, explainTheCacheAndAddUp) {
 TEST(MemoryPlanTerms, countACopiedFileAsAllocated) {
   const gguf::File file =
       *synthetic_model(*find_synthetic_shape("tiny"), *find_mix("F32"), 1).outline("tiny");
-  const auto plan = plan_memory(file, *read_model(file), {}, gguf::OpenOptions::Access::kRead);
+  const auto plan = *plan_memory(file, *read_model(file), {}, gguf::OpenOptions::Access::kRead);
   EXPECT_EQ(plan.host().bytes(Backing::kFile), 0u);
   EXPECT_GT(plan.host().bytes(Backing::kAnonymous), file.size_bytes());
 }

@@ -48,6 +48,7 @@ TEST(Plan, jsonFollowsItsSchema) {
   const test::JsonSchema schema(QUERN_SOURCE_DIR "/docs/plan-schema.json");
   const test::TemporaryFolder folder;
   EXPECT_EQ(schema.violation(plan({"--no-speed"})), "");
+  EXPECT_EQ(schema.violation(plan({"--no-speed", "--device", "reference"})), "");
   EXPECT_EQ(schema.violation(plan({"--profile", profile(folder, 0), "--ram", "15M"})), "");
 }
 
@@ -92,6 +93,32 @@ TEST(Plan, neverChangesWhatWasAskedFor) {
   EXPECT_EQ(report["cache"], "f16");
   EXPECT_EQ(report["context"], 512);
   EXPECT_TRUE(report["changes"].empty());
+}
+
+// The device that every machine has: layers 3 to 5 are there.
+TEST(Plan, showsAHeapPerDeviceAndWhereTheLayersAre) {
+  const json report = plan({"--no-speed", "--device", "reference", "--gpu-layers", "3"});
+  ASSERT_EQ(report["heaps"].size(), 2u);
+  EXPECT_EQ(report["heaps"][1]["name"], "reference");
+  EXPECT_TRUE(report["heaps"][1]["in_host_memory"]);
+  EXPECT_EQ(report["layers"][2]["heap"], "host");
+  EXPECT_EQ(report["layers"][3]["heap"], "reference");
+  // The reference keeps f32, whatever the cache's type.
+  EXPECT_EQ(report["heaps"][1]["terms"][0]["bytes"], 3u * 2 * (64 + 64) * 4 * 512);
+  EXPECT_EQ(term(report, "key/value cache"), 3u * 2 * (64 + 64) * 2 * 512);
+  const auto text = run_program({"plan", kModel, "--no-speed", "--device", "reference",
+                                 "--gpu-layers", "3", "--place", "blk.5.ffn=cpu"})
+                        .out;
+  EXPECT_THAT(text, HasSubstr("attention    [000111]"));
+  EXPECT_THAT(text, HasSubstr("feed-forward [000110]"));
+}
+
+TEST(Plan, refusesDevicesThatAreNotThere) {
+  for (const char* device : {"gpu", "vulkan:99", "vulkan:no such GPU"}) {
+    const auto result = run_program({"plan", kModel, "--no-speed", "--device", device});
+    EXPECT_EQ(result.exit_code, 2) << result.err;
+    EXPECT_EQ(std::ranges::count(result.err, '\n'), 1) << result.err;
+  }
 }
 
 TEST(Plan, measuresThisMachineOnce) {

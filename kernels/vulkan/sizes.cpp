@@ -1,0 +1,32 @@
+// What a backend allocates, from the functions that its parts allocate by.
+#include "kernels/vulkan.h"
+#include "kernels/vulkan/batch_rows.h"
+#include "kernels/vulkan/cache.h"
+#include "kernels/vulkan/codebooks.h"
+#include "kernels/vulkan/weights.h"
+#include "kernels/vulkan/workspace.h"
+
+namespace quern::kernels {
+
+Result<VulkanBytes> vulkan_bytes(const Program& program, const MaxBatch& max) {
+  const vulkan::Workspace::Bytes workspace = vulkan::Workspace::bytes(program, max);
+  return VulkanBytes{.weights = vulkan::Weights::bytes(program, UINT64_MAX),
+                     .workspace = workspace.device + vulkan::codebook_bytes().size(),
+                     .uploads = workspace.upload + vulkan::BatchRows::bytes(program, max),
+                     .readbacks = workspace.readback};
+}
+
+Result<uint64_t> vulkan_cache_bytes(const Program& program, CacheType type, uint64_t blocks) {
+  return vulkan::VulkanCache::bytes(program, type, blocks);
+}
+
+Result<VulkanUsage> vulkan_usage(size_t device) {
+  QUERN_TRY(const auto instance, vulkan::Instance::shared());
+  if (device >= instance->device_count()) {
+    return fail(ErrorKind::kUnsupported, "no-vulkan", "there is no such Vulkan device");
+  }
+  const vulkan::MemoryCount& count = instance->count(device);
+  return VulkanUsage{count.now(), count.peak()};
+}
+
+}  // namespace quern::kernels
