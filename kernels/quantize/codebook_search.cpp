@@ -1,186 +1,126 @@
 #include "kernels/quantize/codebook_search.h"
 
-#include <cassert>
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstring>
 #include <limits>
 
-#include "kernels/quantize/envelope.h"
+#include "kernels/quantize/clones.h"
 #include "kernels/quantize/least_squares.h"
 
 namespace quern::kernels::quantize {
 namespace {
 
-constexpr size_t kFan = 16;         // scales of the fan,
-constexpr float kFanRatio = 1.15f;  // each this much larger than the one before,
-constexpr float kFanStart = 0.35f;  // from this part of a group's size on
-constexpr size_t kStarts = 6;       // first guesses of d
-constexpr size_t kMaxHalves = 96;   // of a codebook: 3^4 or 8^2, in whole lanes
+// Scales of a group that are looked at, as parts of its size, and how close two of them may be.
+constexpr float kLow = 0.35f, kHigh = 2.85f, kClose = 1.15f;
+constexpr size_t kStarts = 6;  // first guesses of d
+constexpr size_t kMaxEntries = 2048;
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-using Fan = std::array<float, kFan>;
-using HalfValues = std::array<float, kMaxHalves>;
+// The compiler's own vectors: what a clone has no registers for becomes several smaller ones.
+using Floats = float __attribute__((vector_size(64)));
+using Masks = int32_t __attribute__((vector_size(64)));
+static_assert(sizeof(Floats) == kLanes * sizeof(float));
 
-// An entry that a run may take.
-struct Candidate {
-  Line line;
-  uint16_t entry;
-};
-
-// The entries of a run that are best for some scale.
-struct Candidates {
-  std::array<Candidate, kFan> list;
-  size_t count = 0;
-
-  void add(const Candidate& candidate) { list[count++] = candidate; }
-  const Candidate& best(float scale) const {
-    return *std::max_element(list.begin(), list.begin() + count,
-                             [&](const Candidate& a, const Candidate& b) {
-                               return a.line.value(scale) < b.line.value(scale);
-                             });
-  }
-  Envelope envelope() const {
-    std::vector<Line> lines;
-    lines.reserve(count);
-    for (size_t i = 0; i < count; ++i) lines.push_back(list[i].line);
-    return Envelope(std::move(lines));
-  }
-};
-
-// What the halves of entries add to p and q, and what flipping their cheapest sign would take from
-// p.
-struct HalfLines {
-  alignas(64) HalfValues p, q, flip;
+// The lines of all entries, as columns; `count` is a multiple of kLanes.
+struct Lines {
+  alignas(64) std::array<float, kMaxEntries> p, q;
   size_t count;
+
+  Line at(size_t i) const { return {p[i], q[i], static_cast<uint16_t>(i)}; }
 };
 
-// What the lines of halves are worth at a scale.
-void value_at(const HalfLines& lines, float scale, bool flipped, HalfValues& out) {
-  for (size_t i = 0; i < lines.count; ++i) {
-    const float p = flipped ? lines.p[i] - 2 * lines.flip[i] : lines.p[i];
-    out[i] = 2 * p - scale * lines.q[i];
+// values: [run][entries].
+QUERN_CLONES void make_lines(const float* values, size_t run, const float* a, const float* w,
+                             float shift, bool flip, Lines& lines) {
+  const size_t entries = lines.count;
+  std::fill_n(lines.p.begin(), entries, 0.0f);
+  std::fill_n(lines.q.begin(), entries, 0.0f);
+  for (size_t j = 0; j < run; ++j) {
+    for (size_t e = 0; e < entries; ++e) {
+      const float g = values[j * entries + e] + shift;
+      lines.p[e] += a[j] * g;
+      lines.q[e] += w[j] * g * g;
+    }
   }
+  if (!flip) return;
+  for (size_t e = 0; e < entries; ++e) {
+    float least = a[0] * values[e];
+    for (size_t j = 1; j < run; ++j) least = std::min(least, a[j] * values[j * entries + e]);
+    lines.p[e] -= 2 * least;
+  }
+}
+
+// What 16 lines from `first` on are worth at a scale.
+[[gnu::always_inline]] inline void values_at(const Lines& lines, size_t first, float scale,
+                                             Floats& out) {
+  Floats p, q;
+  std::memcpy(&p, &lines.p[first], sizeof p);
+  std::memcpy(&q, &lines.q[first], sizeof q);
+  out = 2 * p - scale * q;
+}
+
+// The index of the line that is best at a scale; of equal ones the first of the first lane.
+QUERN_CLONES size_t best_line(const Lines& lines, float scale) {
+  Floats most = Floats{} - kInfinity, value;
+  Masks at{};
+  for (size_t i = 0; i < lines.count; i += kLanes) {
+    values_at(lines, i, scale, value);
+    const Masks better = value > most;
+    most = better ? value : most;
+    at = better ? Masks{} + static_cast<int32_t>(i) : at;
+  }
+  size_t lane = 0;
+  for (size_t j = 1; j < kLanes; ++j) lane = most[j] > most[lane] ? j : lane;
+  return static_cast<size_t>(at[lane]) + lane;
+}
+
+// Appends the lines of the envelope after `first`, which is best at scale `low`, up to `last`,
+// which is best at `high`. The largest of lines is convex: what is best between them is above the
+// point where they cross. Scales that are nearly equal have no other line between them.
+void add_between(const Lines& lines, const Line& first, float low, const Line& last, float high,
+                 std::vector<Line>& out) {
+  const float scale = first.q > last.q ? crossing(first, last) : 0.0f;
+  if (high > kClose * low && scale > low && scale < high) {
+    const Line best = lines.at(best_line(lines, scale));
+    if (best.value(scale) > first.value(scale) && first.q > best.q && best.q > last.q) {
+      add_between(lines, first, low, best, scale, out);
+      return add_between(lines, best, scale, last, high, out);
+    }
+  }
+  if (last.entry != first.entry) out.push_back(last);
 }
 
 }  // namespace
 
-uint16_t CodebookSearch::Halves::find(const float* half) {
-  for (size_t i = 0; i < count(); ++i) {
-    size_t j = 0;
-    while (j < values.size() && values[j][i] == half[j]) ++j;
-    if (j == values.size()) return static_cast<uint16_t>(i);
-  }
-  for (size_t j = 0; j < values.size(); ++j) values[j].push_back(half[j]);
-  assert(count() <= kMaxHalves);
-  return static_cast<uint16_t>(count() - 1);
+void CodebookSearch::set_size() {
+  float squares = 0;
+  for (const float v : values_) squares += v * v;
+  size_ = std::sqrt(squares / static_cast<float>(values_.size()));
 }
 
-void CodebookSearch::sort_pairs() {
-  std::ranges::stable_sort(pairs_, {}, &Pair::first);
-  for (size_t i = 0; i <= first_.count(); ++i) {
-    const auto begin = std::ranges::lower_bound(pairs_, i, {}, &Pair::first);
-    begin_.push_back(static_cast<uint16_t>(begin - pairs_.begin()));
-  }
+Envelope CodebookSearch::best_entries(const float* a, const float* w, float shift, bool flip,
+                                      float low, float high) const {
+  Lines lines;
+  lines.count = entries_;
+  make_lines(values_.data(), run_, a, w, shift, flip, lines);
+  const Line first = lines.at(best_line(lines, low)), last = lines.at(best_line(lines, high));
+  std::vector<Line> found = {first};
+  add_between(lines, first, low, last, high, found);
+  return Envelope(std::move(found));
 }
 
-// Finds the candidates of one run. With a flipped sign p loses twice the least a*g of both halves:
-// the better of two searches, in which one half pays.
-class RunSearch {
- public:
-  // a, w: [run]; shift: added to all values of the entries.
-  RunSearch(const CodebookSearch& book, const float* a, const float* w, float shift, bool flip)
-      : book_(book), flip_(flip) {
-    const size_t half = book.run_ / 2;
-    fill(book.first_, a, w, shift, first_);
-    fill(book.second_, a + half, w + half, shift, second_);
+size_t CodebookSearch::cheapest_flip(const float* a, size_t entry) const {
+  size_t best = 0;
+  for (size_t j = 1; j < run_; ++j) {
+    if (a[j] * values_[j * entries_ + entry] < a[best] * values_[best * entries_ + entry]) best = j;
   }
-
-  Candidates run(const Fan& fan) {
-    Candidates found;
-    std::array<size_t, kFan> best;
-    best.front() = best_pair(fan.front(), 0);
-    best.back() = best_pair(fan.back(), best.front());
-    found.add(candidate(best.front()));
-    if (best.back() != best.front()) found.add(candidate(best.back()));
-    between(fan, 0, kFan - 1, best, found);
-    return found;
-  }
-
- private:
-  static void fill(const CodebookSearch::Halves& halves, const float* a, const float* w,
-                   float shift, HalfLines& lines) {
-    lines.count = halves.count();
-    std::fill_n(lines.p.begin(), lines.count, 0.0f);
-    std::fill_n(lines.q.begin(), lines.count, 0.0f);
-    std::fill_n(lines.flip.begin(), lines.count, std::numeric_limits<float>::infinity());
-    for (size_t j = 0; j < halves.values.size(); ++j) {
-      const float* values = halves.values[j].data();
-      for (size_t i = 0; i < lines.count; ++i) {
-        const float g = values[i] + shift;
-        lines.p[i] += a[j] * g;
-        lines.q[i] += w[j] * g * g;
-        lines.flip[i] = std::min(lines.flip[i], a[j] * g);
-      }
-    }
-  }
-
-  // Lines that are best at two scales are the only ones that are best between them if they are
-  // one, for the largest of lines is convex.
-  void between(const Fan& fan, size_t low, size_t high, std::array<size_t, kFan>& best,
-               Candidates& found) {
-    if (high - low < 2 || best[low] == best[high]) return;
-    const size_t middle = (low + high) / 2;
-    const size_t pair = best_pair(fan[middle], best[low]);
-    best[middle] = pair;
-    if (pair != best[low] && pair != best[high]) found.add(candidate(pair));
-    between(fan, low, middle, best, found);
-    between(fan, middle, high, best, found);
-  }
-
-  Candidate candidate(size_t index) const {
-    const CodebookSearch::Pair& pair = book_.pairs_[index];
-    Line line{first_.p[pair.first] + second_.p[pair.second],
-              first_.q[pair.first] + second_.q[pair.second]};
-    if (flip_) line.p -= 2 * std::min(first_.flip[pair.first], second_.flip[pair.second]);
-    return {line, pair.entry};
-  }
-
-  // The pair with the largest line at a scale; `guess` is a good one, perhaps the best.
-  size_t best_pair(float scale, size_t guess) {
-    float best = -std::numeric_limits<float>::infinity();
-    size_t at = guess;
-    for (int paying = 0; paying <= (flip_ ? 1 : 0); ++paying) {
-      value_at(first_, scale, flip_ && paying == 0, first_values_);
-      value_at(second_, scale, flip_ && paying == 1, second_values_);
-      search(guess, best, at);
-    }
-    return at;
-  }
-
-  // Looks at the pairs of those first halves that might do better than the best so far.
-  void search(size_t guess, float& best, size_t& at) const {
-    const auto try_pair = [&](size_t i) {
-      const CodebookSearch::Pair& pair = book_.pairs_[i];
-      const float value = first_values_[pair.first] + second_values_[pair.second];
-      if (value > best) {
-        best = value;
-        at = i;
-      }
-    };
-    try_pair(guess);
-    const float most =
-        *std::max_element(second_values_.begin(), second_values_.begin() + second_.count);
-    for (size_t first = 0; first < first_.count; ++first) {
-      if (first_values_[first] + most <= best) continue;
-      for (size_t i = book_.begin_[first]; i < book_.begin_[first + 1]; ++i) try_pair(i);
-    }
-  }
-
-  const CodebookSearch& book_;
-  const bool flip_;
-  HalfLines first_, second_;
-  alignas(64) HalfValues first_values_, second_values_;
-};
+  return best;
+}
 
 // The search in one block. A unit has one or two ways (which run takes a flipped sign, or which
-// shift), and in each way every run has its candidates.
+// shift).
 class BlockSearch {
  public:
   BlockSearch(const CodebookSearch& book, const CodebookLayout& layout, const float* x,
@@ -202,7 +142,7 @@ class BlockSearch {
 
  private:
   void gather(size_t group);
-  Envelope gather_unit(size_t unit, const Fan& fan);
+  Envelope gather_unit(size_t unit, float low, float high);
   bool is_odd(size_t unit) const {
     size_t negative = 0;
     for (size_t i = unit * layout_.unit; i < (unit + 1) * layout_.unit; ++i) negative += x_[i] < 0;
@@ -211,15 +151,11 @@ class BlockSearch {
   bool flips(size_t unit, size_t way, size_t run) const {
     return layout_.signs == Signs::kEven && odd_[unit] && run == way;
   }
-  Candidates& candidates(size_t unit, size_t way, size_t run) {
-    return candidates_[(unit * runs_per_unit_ + run) * 2 + way];
-  }
-  const Candidates& candidates(size_t unit, size_t way, size_t run) const {
-    return candidates_[(unit * runs_per_unit_ + run) * 2 + way];
+  size_t index(size_t unit, size_t way, size_t run) const {
+    return (unit * runs_per_unit_ + run) * 2 + way;
   }
   float unit_value(size_t unit, size_t way, float scale) const;
   float choose_levels(const float* own, float d, uint8_t* s, Line& sums) const;
-  size_t cheapest_flip(size_t at, size_t entry) const;
   void store_unit(size_t unit, float scale, CodebookChoice& out) const;
 
   const CodebookSearch& book_;
@@ -229,8 +165,8 @@ class BlockSearch {
   std::array<float, 256> a_;
   std::array<bool, 32> odd_{};
   std::array<size_t, 32> ways_{};
-  std::array<Envelope, 16> envelopes_;      // per group: all its choices
-  std::array<Candidates, 128> candidates_;  // [run][way]
+  std::array<Envelope, 16> groups_best_;  // all choices of a group
+  std::array<Envelope, 128> runs_best_;   // [run][way]
 };
 
 void BlockSearch::gather(size_t group) {
@@ -240,31 +176,27 @@ void BlockSearch::gather(size_t group) {
     squares += w_[i] * x_[i] * x_[i];
     weights += w_[i];
   }
-  float scale = kFanStart * std::sqrt(squares / weights) / book_.size_;
-  Fan fan;
-  for (float& t : fan) {
-    t = scale;
-    scale *= kFanRatio;
-  }
+  const float size = std::sqrt(squares / weights) / book_.size_;
+  const float low = kLow * size, high = kHigh * size;
   const size_t unit = group * units_per_group_;
-  envelopes_[group] = gather_unit(unit, fan);
-  for (size_t u = 1; u < units_per_group_; ++u) {
-    envelopes_[group] = sum(envelopes_[group], gather_unit(unit + u, fan));
+  groups_best_[group] = gather_unit(unit, low, high);
+  for (size_t u = unit + 1; u < unit + units_per_group_; ++u) {
+    groups_best_[group] = sum(groups_best_[group], gather_unit(u, low, high));
   }
 }
 
-Envelope BlockSearch::gather_unit(size_t unit, const Fan& fan) {
+Envelope BlockSearch::gather_unit(size_t unit, float low, float high) {
   odd_[unit] = layout_.signs == Signs::kEven && is_odd(unit);
   ways_[unit] = layout_.signs == Signs::kShifted ? 2 : odd_[unit] ? runs_per_unit_ : 1;
   Envelope best;
   for (size_t way = 0; way < ways_[unit]; ++way) {
+    const float shift = layout_.signs == Signs::kShifted ? (way ? -0.125f : 0.125f) : 0.0f;
     Envelope all;
     for (size_t run = 0; run < runs_per_unit_; ++run) {
-      const float shift = layout_.signs == Signs::kShifted ? (way ? -0.125f : 0.125f) : 0.0f;
       const size_t at = unit * layout_.unit + run * book_.run_;
-      Candidates& found = candidates(unit, way, run);
-      found = RunSearch(book_, &a_[at], w_ + at, shift, flips(unit, way, run)).run(fan);
-      all = run == 0 ? found.envelope() : sum(all, found.envelope());
+      Envelope& entries = runs_best_[index(unit, way, run)];
+      entries = book_.best_entries(&a_[at], w_ + at, shift, flips(unit, way, run), low, high);
+      all = run == 0 ? entries : sum(all, entries);
     }
     best = way == 0 ? std::move(all) : maximum(best, all);
   }
@@ -275,7 +207,7 @@ Envelope BlockSearch::gather_unit(size_t unit, const Fan& fan) {
 float BlockSearch::unit_value(size_t unit, size_t way, float scale) const {
   float value = 0;
   for (size_t run = 0; run < runs_per_unit_; ++run) {
-    value += candidates(unit, way, run).best(scale).line.value(scale);
+    value += runs_best_[index(unit, way, run)].at(scale).value(scale);
   }
   return value;
 }
@@ -294,7 +226,7 @@ float BlockSearch::choose_levels(const float* own, float d, uint8_t* s, Line& su
     Line best;
     for (int k = std::max(middle - 1, 0); k <= std::min(middle + 1, layout_.levels - 1); ++k) {
       const float scale = d * static_cast<float>(2 * k + 1);
-      const Line& found = envelopes_[g].at(scale);
+      const Line& found = groups_best_[g].at(scale);
       if (!(found.gain(scale) > best_gain)) continue;
       best_gain = found.gain(scale);
       best = found;
@@ -308,37 +240,20 @@ float BlockSearch::choose_levels(const float* own, float d, uint8_t* s, Line& su
   return total;
 }
 
-// Of the run at value `at` with this entry: where flipping a sign costs least.
-size_t BlockSearch::cheapest_flip(size_t at, size_t entry) const {
-  const auto pair = std::ranges::find(book_.pairs_, entry, &CodebookSearch::Pair::entry);
-  const size_t half = book_.run_ / 2;
-  size_t best = 0;
-  float least = std::numeric_limits<float>::infinity();
-  for (size_t j = 0; j < book_.run_; ++j) {
-    const float value = j < half ? book_.first_.values[j][pair->first]
-                                 : book_.second_.values[j - half][pair->second];
-    if (a_[at + j] * value < least) {
-      least = a_[at + j] * value;
-      best = j;
-    }
-  }
-  return at + best;
-}
-
 void BlockSearch::store_unit(size_t unit, float scale, CodebookChoice& out) const {
   const size_t way =
       ways_[unit] == 2 && unit_value(unit, 1, scale) > unit_value(unit, 0, scale) ? 1 : 0;
   if (layout_.signs == Signs::kShifted) out.down[unit] = way == 1;
   for (size_t run = 0; run < runs_per_unit_; ++run) {
     const size_t at = unit * layout_.unit + run * book_.run_;
-    const uint16_t entry = candidates(unit, way, run).best(scale).entry;
+    const uint16_t entry = runs_best_[index(unit, way, run)].at(scale).entry;
     out.entry[at / book_.run_] = entry;
     if (layout_.signs == Signs::kShifted) continue;
     for (size_t i = at; i < at + book_.run_; ++i) {
       if (x_[i] < 0) out.signs[i / 8] |= static_cast<uint8_t>(1 << i % 8);
     }
     if (flips(unit, way, run)) {
-      const size_t i = cheapest_flip(at, entry);
+      const size_t i = at + book_.cheapest_flip(&a_[at], entry);
       out.signs[i / 8] ^= static_cast<uint8_t>(1 << i % 8);
     }
   }
@@ -346,7 +261,7 @@ void BlockSearch::store_unit(size_t unit, float scale, CodebookChoice& out) cons
 
 CodebookChoice BlockSearch::run() const {
   float own[16] = {};
-  for (size_t g = 0; g < groups_; ++g) own[g] = envelopes_[g].best_scale();
+  for (size_t g = 0; g < groups_; ++g) own[g] = groups_best_[g].best_scale();
   const float largest = *std::max_element(own, own + 16);
   const auto rounded = [&](float d) { return as_f16(d / layout_.unit_scale) * layout_.unit_scale; };
   CodebookChoice best;

@@ -2,23 +2,17 @@
 // every group a scale d * (2s + 1) (spec: block formats, section 5).
 //
 // With a = w * x, an entry g at scale t lowers the squared error by t * (2p - t*q), where p is the
-// sum of a*g and q that of w*g*g: 2p - t*q is a line per entry. So every run keeps only the entries
-// that are best for some scale of a fan around its group's size, and of a whole group only the
-// upper envelope of the lines of all its choices matters (envelope.h): the search for scales reads
-// it.
-//
-// The lines are sums of two halves, and entries share halves: a table per half, and a bound that
-// leaves out most pairs, find the best entry at a scale without looking at all.
+// sum of a*g and q that of w*g*g: 2p - t*q is a line per entry, of which only the upper envelope
+// matters (envelope.h). Envelopes of runs are added up to that of a group, which the search for
+// scales reads.
 #pragma once
 
-#include <algorithm>
-#include <array>
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
 
 #include "kernels/cpu/codebooks.h"
+#include "kernels/quantize/envelope.h"
 
 namespace quern::kernels::quantize {
 
@@ -49,18 +43,11 @@ struct CodebookChoice {
 class CodebookSearch {
  public:
   template <size_t Run, size_t Entries>
-  explicit CodebookSearch(const cpu::Codebook<Run, Entries>& book)
-      : run_(Run), first_(Run / 2), second_(Run / 2) {
-    float squares = 0;
-    for (size_t e = 0; e < Entries; ++e) {
-      std::array<float, Run> values;
-      std::ranges::copy(book[e], values.begin());
-      for (const float v : values) squares += v * v;
-      pairs_.push_back(
-          {first_.find(&values[0]), second_.find(&values[Run / 2]), static_cast<uint16_t>(e)});
+  explicit CodebookSearch(const cpu::Codebook<Run, Entries>& book) : run_(Run), entries_(Entries) {
+    for (size_t j = 0; j < Run; ++j) {
+      for (const auto& entry : book) values_.push_back(entry[j]);
     }
-    size_ = std::sqrt(squares / static_cast<float>(Run * Entries));
-    sort_pairs();
+    set_size();
   }
 
   // x, w: [256], w > 0.
@@ -68,27 +55,18 @@ class CodebookSearch {
 
  private:
   friend class BlockSearch;
-  friend class RunSearch;
 
-  // The distinct first, or second, halves of all entries.
-  struct Halves {
-    explicit Halves(size_t width) : values(width) {}
-    uint16_t find(const float* half);  // adds it if it is new
-    size_t count() const { return values[0].size(); }
+  void set_size();
+  // The best entries of one run for scales from `low` to `high`; a, w: [run]. `shift` is added to
+  // all values; with `flip` the sign that costs least is turned.
+  Envelope best_entries(const float* a, const float* w, float shift, bool flip, float low,
+                        float high) const;
+  // Of `a` and one entry: where turning a sign costs least.
+  size_t cheapest_flip(const float* a, size_t entry) const;
 
-    std::vector<std::vector<float>> values;  // [place in the half][half]
-  };
-  struct Pair {
-    uint16_t first, second, entry;
-  };
-
-  void sort_pairs();
-
-  size_t run_;
-  Halves first_, second_;
-  std::vector<Pair> pairs_;      // [entries], by first half
-  std::vector<uint16_t> begin_;  // [first halves + 1]: where a half's pairs begin
-  float size_ = 1;               // root mean square of all values
+  size_t run_, entries_;
+  std::vector<float> values_;  // [run][entries]
+  float size_ = 1;             // root mean square of all values
 };
 
 }  // namespace quern::kernels::quantize

@@ -8,9 +8,6 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-// Where the flatter line b overtakes a.
-float crossing(const Line& a, const Line& b) { return 2 * (a.p - b.p) / (a.q - b.q); }
-
 }  // namespace
 
 Envelope::Envelope(std::vector<Line> lines) {

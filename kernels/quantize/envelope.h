@@ -4,22 +4,27 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <vector>
 
 namespace quern::kernels::quantize {
 
 struct Line {
   float p = 0, q = 0;
+  uint16_t entry = 0;  // of a codebook, if it is the line of one
 
   float value(float t) const { return 2 * p - t * q; }
   float gain(float t) const { return t * value(t); }
   float best_scale() const { return q > 0 ? p / q : 0.0f; }
 };
 
+// The scale from which on `b`, whose q is smaller, is better than `a`.
+inline float crossing(const Line& a, const Line& b) { return 2 * (a.p - b.p) / (a.q - b.q); }
+
 class Envelope {
  public:
   Envelope() = default;
-  // Of any lines; at least one.
+  // Of any lines, at least one.
   explicit Envelope(std::vector<Line> lines);
 
   // The line that is best at a scale.

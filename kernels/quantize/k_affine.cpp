@@ -3,6 +3,7 @@
 #include <cstring>
 #include <limits>
 
+#include "kernels/quantize/clones.h"
 #include "kernels/quantize/encoders.h"
 #include "kernels/quantize/least_squares.h"
 
@@ -79,7 +80,7 @@ Scales choose_levels(const float* x, const float* w, const Shape& shape, const A
   return scales;
 }
 
-Scales search(const float* x, const float* w, const Shape& shape) {
+QUERN_CLONES Scales search(const float* x, const float* w, const Shape& shape) {
   Affine own[16];
   Affine largest;
   for (size_t g = 0; g < 256 / shape.group; ++g) {

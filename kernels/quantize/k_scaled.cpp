@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "kernels/cpu/codebooks.h"
+#include "kernels/quantize/clones.h"
 #include "kernels/quantize/encoders.h"
 #include "kernels/quantize/least_squares.h"
 
@@ -55,7 +56,7 @@ Scales choose_k(const float* x, const float* w, const Shape& shape, const float*
 }
 
 template <typename Codes>
-Scales search(const float* x, const float* w, const Shape& shape) {
+QUERN_CLONES Scales search(const float* x, const float* w, const Shape& shape) {
   float own[16] = {};
   float extreme = 0;
   for (size_t g = 0; g < 256 / shape.group; ++g) {

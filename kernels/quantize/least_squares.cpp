@@ -2,9 +2,12 @@
 
 #include <limits>
 
+#include "kernels/quantize/clones.h"
+
 namespace quern::kernels::quantize {
 
-Affine best_affine(const float* x, const float* w, size_t n, float top, bool min_not_negative) {
+QUERN_CLONES Affine best_affine(const float* x, const float* w, size_t n, float top,
+                                bool min_not_negative) {
   auto [low_at, high_at] = std::minmax_element(x, x + n);
   const float high = *high_at;
   const float low = min_not_negative ? std::min(*low_at, 0.0f) : *low_at;

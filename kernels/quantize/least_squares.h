@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "kernels/cpu/f16.h"
+#include "kernels/quantize/clones.h"
 
 namespace quern::kernels::quantize {
 
@@ -136,8 +137,8 @@ void assign(const float* x, size_t n, float scale, uint8_t* codes) {
 
 // The scale's bits and codes of a block of one scale and integers.
 template <int Low, int High>
-uint16_t encode_integers(const float* x, const float* w, size_t n, const ScaleGrid& grid,
-                         uint8_t* codes) {
+QUERN_CLONES uint16_t encode_integers(const float* x, const float* w, size_t n,
+                                      const ScaleGrid& grid, uint8_t* codes) {
   const uint16_t d = scale_bits(best_scale<Integers<Low, High>>(x, w, n, grid));
   assign<Low, High>(x, n, cpu::f16_to_f32(d), codes);
   return d;

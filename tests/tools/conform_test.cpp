@@ -4,6 +4,7 @@
 
 #include <fstream>
 #include <iterator>
+#include <nlohmann/json.hpp>
 
 #include "gguf/writer.h"
 #include "tests/run_program.h"
@@ -19,6 +20,36 @@ TEST(Conform, checksAFormatByAnyCaseOfItsName) {
   EXPECT_EQ(result.exit_code, 0) << result.out << result.err;
   EXPECT_THAT(result.out, HasSubstr("q5_K"));
   EXPECT_THAT(result.out, HasSubstr("passed"));
+}
+
+TEST(Conform, checksADeviceAndPrintsJson) {
+  const auto result =
+      run_program({"conform", "q4_0", "--quick", "--device", "reference", "--json"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const auto format = nlohmann::json::parse(result.out).at("formats").at(0);
+  EXPECT_EQ(format.at("format"), "q4_0");
+  size_t of_device = 0;
+  for (const auto& check : format.at("checks")) {
+    EXPECT_EQ(check.at("state"), "passed") << check;
+    of_device += check.at("check").get<std::string>().starts_with("reference: ");
+  }
+  EXPECT_EQ(of_device, 3u);
+}
+
+TEST(Conform, refusesADeviceThatIsNotThere) {
+  const auto result = run_program({"conform", "q4_0", "--quick", "--device", "vulkan:no such"});
+  EXPECT_NE(result.exit_code, 0);
+  EXPECT_EQ(result.out, "");
+}
+
+TEST(Conform, saysWhatEvidenceIsMissing) {
+  const test::TemporaryFolder folder;
+  ASSERT_TRUE(gguf::Writer().write(folder.file("empty.gguf")));
+  const auto result =
+      run_program({"conform", "q4_0", "--quick", "--golden", folder.file("empty.gguf")});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("1 MISSING"));
+  EXPECT_THAT(result.out, HasSubstr("q4_0: MISSING: scalar decode equals the golden blocks"));
 }
 
 TEST(Conform, refusesWhatIsNoQuantizedFormat) {

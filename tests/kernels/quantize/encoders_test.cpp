@@ -58,9 +58,8 @@ double relative_error(const gguf::FormatInfo& format, const std::vector<float>& 
 }
 
 // Formats for which the reference rounds to the largest value and stops.
-bool reference_has_no_search(Format format) {
-  constexpr Format kFormats[] = {Format::TQ1_0, Format::TQ2_0, Format::Q1_0,
-                                 Format::Q2_0,  Format::MXFP4, Format::NVFP4};
+bool reference_has_no_search(std::string_view format) {
+  constexpr std::string_view kFormats[] = {"tq1_0", "tq2_0", "q1_0", "q2_0", "mxfp4", "nvfp4"};
   return std::ranges::find(kFormats, format) != std::end(kFormats);
 }
 
@@ -71,7 +70,9 @@ TEST_P(Encoder, errsNoMoreThanTheReferenceOnTheGoldenRows) {
   std::ifstream in(test::own_golden("encode_rmse.json"));
   std::string key(GetParam().name);
   std::ranges::transform(key, key.begin(), [](unsigned char c) { return std::toupper(c); });
-  const auto limits = nlohmann::json::parse(in).at("formats").at(key);
+  const auto formats = nlohmann::json::parse(in).at("formats");
+  if (!formats.contains(key)) GTEST_SKIP() << "no reference encoder is known";
+  const auto limits = formats.at(key);
   const auto importance = floats(golden.all().at("importance"));
   for (const char* rows : {"normal", "heavy_tail"}) {
     const auto x = floats(golden.all().at(rows));
@@ -82,7 +83,7 @@ TEST_P(Encoder, errsNoMoreThanTheReferenceOnTheGoldenRows) {
     // The limits are rounded to six digits.
     EXPECT_LE(plain, plain_limit + 1e-6) << rows;
     EXPECT_LE(weighted, weighted_limit + 1e-6) << rows;
-    if (reference_has_no_search(GetParam().format)) {
+    if (reference_has_no_search(GetParam().name)) {
       EXPECT_LT(weighted, weighted_limit) << rows;
       // One bit without importance: the mean magnitude is the best scale there is.
       if (GetParam().format != Format::Q1_0) {
