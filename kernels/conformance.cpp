@@ -34,7 +34,9 @@ std::string check_golden(const FormatInfo& format, std::span<const GoldenBlocks>
     std::memcpy(expected.data(), set.values.data(), values * sizeof(float));
     cpu::reference::decode_row(format.format, set.blocks.data(), found.data(), values);
     const std::string where = difference(found, expected, format.block_values);
-    if (!where.empty()) return fmt::format("{}, {} (kernels/cpu/reference_*.cpp)", set.name, where);
+    if (!where.empty()) {
+      return fmt::format("{}, {} (unpack of {})", set.name, where, conformance::block_name(format));
+    }
   }
   return {};
 }
@@ -276,6 +278,9 @@ std::vector<Finding> check_format(gguf::Format format, std::span<const GoldenBlo
        with_file(on_every_instruction_set([&](bool exact) { return dot.run(exact); }))});
   findings.push_back({"dot products are close to double precision", dot.run_double()});
   findings.push_back({"encoder copes with difficult rows", check_encoder(facts)});
+  if (findings.back().failed()) {
+    findings.back().problem += fmt::format(" (encode of {})", conformance::block_name(facts));
+  }
   return findings;
 }
 

@@ -108,4 +108,10 @@ std::string file_name(const FormatInfo& format) {
   return name;
 }
 
+std::string block_name(const FormatInfo& format) {
+  std::string name(format.name);
+  for (char& c : name) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  return "Block" + name;
+}
+
 }  // namespace quern::kernels::conformance

@@ -25,7 +25,8 @@ Bytes edge_blocks(const gguf::FormatInfo& format);
 std::string difference(std::span<const float> found, std::span<const float> expected,
                        size_t block_values);
 
-// What a format's files are called: "q4_k".
+// What a format's files are called, "q4_k", and its struct, "BlockQ4_K".
 std::string file_name(const gguf::FormatInfo& format);
+std::string block_name(const gguf::FormatInfo& format);
 
 }  // namespace quern::kernels::conformance

@@ -9,18 +9,12 @@
 
 namespace quern::kernels {
 
-namespace cpu::reference {
-
-void unpack(const gguf::BlockQ1_0& block, UnpackedBlock& out) {
+void cpu::reference::unpack(const gguf::BlockQ1_0& block, UnpackedBlock& out) {
   for (size_t i = 0; i < 128; ++i) out.codes[i] = block.qs[i / 8] >> i % 8 & 1 ? 1 : -1;
   set_scale(out, 0, 8, f16_to_f32(block.d));
 }
 
-}  // namespace cpu::reference
-
-namespace quantize {
-
-void encode(const float* x, const float* w, gguf::BlockQ1_0& out) {
+void quantize::encode(const float* x, const float* w, gguf::BlockQ1_0& out) {
   float magnitudes = 0, weights = 0;
   std::memset(out.qs, 0, sizeof out.qs);
   for (size_t i = 0; i < 128; ++i) {
@@ -31,5 +25,4 @@ void encode(const float* x, const float* w, gguf::BlockQ1_0& out) {
   out.d = scale_bits(magnitudes / weights);
 }
 
-}  // namespace quantize
 }  // namespace quern::kernels

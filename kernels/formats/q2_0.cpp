@@ -9,20 +9,14 @@
 
 namespace quern::kernels {
 
-namespace cpu::reference {
-
-void unpack(const gguf::BlockQ2_0& block, UnpackedBlock& out) {
+void cpu::reference::unpack(const gguf::BlockQ2_0& block, UnpackedBlock& out) {
   for (size_t i = 0; i < 64; ++i) {
     out.codes[i] = static_cast<int8_t>((block.qs[i / 4] >> 2 * (i % 4) & 3) - 1);
   }
   set_scale(out, 0, 4, f16_to_f32(block.d));
 }
 
-}  // namespace cpu::reference
-
-namespace quantize {
-
-void encode(const float* x, const float* w, gguf::BlockQ2_0& out) {
+void quantize::encode(const float* x, const float* w, gguf::BlockQ2_0& out) {
   uint8_t codes[64];
   out.d = encode_integers<-1, 2>(x, w, 64, {3.5f, 0.1f, 30}, codes);
   std::memset(out.qs, 0, sizeof out.qs);
@@ -31,5 +25,4 @@ void encode(const float* x, const float* w, gguf::BlockQ2_0& out) {
   }
 }
 
-}  // namespace quantize
 }  // namespace quern::kernels

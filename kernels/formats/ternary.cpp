@@ -10,10 +10,27 @@
 #include "kernels/quantize/least_squares.h"
 
 namespace quern::kernels {
+namespace {
 
-namespace cpu::reference {
+// Codes -1, 0, 1 with one scale. For a fixed number of nonzero codes these are best at the largest
+// magnitudes, so trying every number is exact.
+float best_ternary_scale(const float* x, const float* w, size_t n) {
+  std::array<uint16_t, 256> order;
+  std::iota(order.begin(), order.begin() + n, uint16_t{0});
+  std::stable_sort(order.begin(), order.begin() + n,
+                   [&](uint16_t a, uint16_t b) { return std::abs(x[a]) > std::abs(x[b]); });
+  quantize::ScaleFit fit, best;
+  for (size_t k = 0; k < n; ++k) {
+    fit.xq += w[order[k]] * std::abs(x[order[k]]);
+    fit.qq += w[order[k]];
+    if (fit.best_gain() > best.best_gain()) best = fit;
+  }
+  return best.scale();
+}
 
-void unpack(const gguf::BlockTQ2_0& block, UnpackedBlock& out) {
+}  // namespace
+
+void cpu::reference::unpack(const gguf::BlockTQ2_0& block, UnpackedBlock& out) {
   for (size_t i = 0; i < 256; ++i) {
     const int q = block.qs[32 * (i / 128) + i % 32] >> 2 * (i / 32 % 4) & 3;
     out.codes[i] = static_cast<int8_t>(q - 1);
@@ -23,7 +40,7 @@ void unpack(const gguf::BlockTQ2_0& block, UnpackedBlock& out) {
 
 // Five base-3 digits per byte as a fraction of 256, most significant first: digit k is the integer
 // part of 3 * (byte * 3^k mod 256) / 256.
-void unpack(const gguf::BlockTQ1_0& block, UnpackedBlock& out) {
+void cpu::reference::unpack(const gguf::BlockTQ1_0& block, UnpackedBlock& out) {
   const auto digits = [&](const uint8_t* bytes, size_t count, size_t digits_per_byte,
                           int8_t* codes) {
     for (size_t j = 0; j < count; ++j) {
@@ -39,30 +56,7 @@ void unpack(const gguf::BlockTQ1_0& block, UnpackedBlock& out) {
   set_scale(out, 0, 16, f16_to_f32(block.d));
 }
 
-}  // namespace cpu::reference
-
-namespace quantize {
-namespace {
-
-// Codes -1, 0, 1 with one scale. For a fixed number of nonzero codes these are best at the largest
-// magnitudes, so trying every number is exact.
-float best_ternary_scale(const float* x, const float* w, size_t n) {
-  std::array<uint16_t, 256> order;
-  std::iota(order.begin(), order.begin() + n, uint16_t{0});
-  std::stable_sort(order.begin(), order.begin() + n,
-                   [&](uint16_t a, uint16_t b) { return std::abs(x[a]) > std::abs(x[b]); });
-  ScaleFit fit, best;
-  for (size_t k = 0; k < n; ++k) {
-    fit.xq += w[order[k]] * std::abs(x[order[k]]);
-    fit.qq += w[order[k]];
-    if (fit.best_gain() > best.best_gain()) best = fit;
-  }
-  return best.scale();
-}
-
-}  // namespace
-
-void encode(const float* x, const float* w, gguf::BlockTQ2_0& out) {
+void quantize::encode(const float* x, const float* w, gguf::BlockTQ2_0& out) {
   uint8_t codes[256];
   out.d = scale_bits(best_ternary_scale(x, w, 256));
   assign<-1, 1>(x, 256, cpu::f16_to_f32(out.d), codes);
@@ -72,7 +66,7 @@ void encode(const float* x, const float* w, gguf::BlockTQ2_0& out) {
   }
 }
 
-void encode(const float* x, const float* w, gguf::BlockTQ1_0& out) {
+void quantize::encode(const float* x, const float* w, gguf::BlockTQ1_0& out) {
   uint8_t codes[256];
   out.d = scale_bits(best_ternary_scale(x, w, 256));
   assign<-1, 1>(x, 256, cpu::f16_to_f32(out.d), codes);
@@ -89,5 +83,4 @@ void encode(const float* x, const float* w, gguf::BlockTQ1_0& out) {
   pack(codes + 240, 4, 4, out.qh);
 }
 
-}  // namespace quantize
 }  // namespace quern::kernels
