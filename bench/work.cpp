@@ -86,6 +86,23 @@ struct Counter {
     return work;
   }
 
+  Work operator()(const GatedNorm&) const { return {}; }
+  Work operator()(const Arrange&) const { return {}; }
+  Work operator()(const HeadProduct& op) const {
+    Work work = matrix(op.weight, count(op.in));
+    const auto heads = static_cast<double>(program.weights[op.weight].shape[2]);
+    return {work.bytes, work.int8_ops * heads, work.fp32_ops * heads};
+  }
+  Work operator()(const CausalConv& op) const {
+    return {0, 0, 2 * count(op.in) * op.taps * program.values[op.in].width};
+  }
+  // A state is read and written once per step, and each of its values takes part in `ops` sums.
+  Work recurrence(uint32_t state, ValueId in, double ops) const {
+    const double floats = program.states[state];
+    return {2 * sizeof(float) * floats, 0, ops * floats * count(in)};
+  }
+  Work operator()(const GatedDelta& op) const { return recurrence(op.state, op.mixed, 7); }
+  Work operator()(const SelectiveScan& op) const { return recurrence(op.state, op.mixed, 5); }
   Work operator()(const SelectLogitRows&) const { return {}; }
 };
 
@@ -114,6 +131,14 @@ struct Label {
   std::string operator()(const CacheAppend&) const { return "rope+cache"; }
   std::string operator()(const Attention&) const { return "attention"; }
   std::string operator()(const Experts&) const { return "experts"; }
+  std::string operator()(const GatedNorm&) const { return "gated norm"; }
+  std::string operator()(const Arrange&) const { return "arrange"; }
+  std::string operator()(const HeadProduct& op) const {
+    return stem(program.weights[op.weight].name);
+  }
+  std::string operator()(const CausalConv&) const { return "short convolution"; }
+  std::string operator()(const GatedDelta&) const { return "gated delta"; }
+  std::string operator()(const SelectiveScan&) const { return "selective scan"; }
   std::string operator()(const SelectLogitRows&) const { return "select"; }
 };
 

@@ -25,6 +25,7 @@ struct Gathered {
   std::vector<uint32_t> positions, sequences, logit_rows;
   std::vector<Growth> growth;  // per sequence
   std::vector<std::span<const uint32_t>> block_tables;
+  std::vector<kernels::StateSlots> states;  // per sequence
 
   explicit Gathered(std::span<const Row> rows) {
     for (const Row& row : rows) {
@@ -110,7 +111,7 @@ uint64_t sequence_blocks(const EngineOptions& options) {
 }
 
 Status check_context(const EngineOptions& resolved, const Model& model) {
-  if (cache_blocks(resolved) > UINT32_MAX) {
+  if (cache_blocks(resolved) > UINT32_MAX || state_slots(resolved, model.program) > UINT32_MAX) {
     return bad_input("context-range",
                      fmt::format("{} sequences of {} positions are more than the cache can number",
                                  resolved.sequences, resolved.context));
@@ -121,6 +122,10 @@ Status check_context(const EngineOptions& resolved, const Model& model) {
                                  resolved.context, model.max_positions));
   }
   return {};
+}
+
+uint64_t state_slots(const EngineOptions& options, const kernels::Program& program) {
+  return program.states.empty() ? 0 : uint64_t{options.sequences} * kStatesPerSequence + 2;
 }
 
 kernels::MaxBatch max_batch(const EngineOptions& options) {
@@ -163,9 +168,10 @@ Result<std::unique_ptr<Engine>> Engine::load_checked(gguf::File file,
 Status Engine::allocate() {
   QUERN_CHECK(check_context(options_, model_));
   const auto blocks = static_cast<uint32_t>(cache_blocks(options_));
+  const auto states = static_cast<uint32_t>(state_slots(options_, model_.program));
   QUERN_TRY(std::unique_ptr<kernels::Cache> cache,
-            backend_->make_cache(model_.program, options_.cache, blocks));
-  pool_ = std::make_unique<BlockPool>(std::move(cache), blocks);
+            backend_->make_cache(model_.program, options_.cache, blocks, states));
+  pool_ = std::make_unique<StatePool>(std::move(cache), blocks, states);
   const auto packed = [this](kernels::WeightId id) { file_.release(model_.weights[id].bytes); };
   QUERN_TRY(executable_, backend_->compile(model_.program, model_.weights, pool_->cache(),
                                            max_batch(options_), options_.weights, packed));
@@ -196,13 +202,15 @@ Result<std::span<const float>> Engine::compute(std::span<const Row> rows,
     }
     QUERN_CHECK(sequence->reserve(count));
     gathered.block_tables.push_back(sequence->blocks());
+    gathered.states.push_back(sequence->states());
   }
   QUERN_TRY(const std::span<const float> logits,
             executable_->run({.tokens = gathered.tokens,
                               .positions = gathered.positions,
                               .sequences = gathered.sequences,
                               .block_tables = gathered.block_tables,
-                              .logit_rows = gathered.logit_rows},
+                              .logit_rows = gathered.logit_rows,
+                              .states = gathered.states},
                              cancel));
   QUERN_CHECK(file_.check_unchanged());
   for (const auto& [sequence, count] : gathered.growth) sequence->advance(count);

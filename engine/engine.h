@@ -44,6 +44,8 @@ Status check_context(const EngineOptions& resolved, const Model& model);
 // need, without the spare one, and the largest step.
 uint64_t sequence_blocks(const EngineOptions& options);
 kernels::MaxBatch max_batch(const EngineOptions& options);
+// Slots for recurrent states: those of the sequences, and two that forks go on with.
+uint64_t state_slots(const EngineOptions& options, const kernels::Program& program);
 
 // One token to compute, as the next position of its sequence.
 struct Row {
@@ -91,7 +93,7 @@ class Engine {
   Model model_;
   EngineOptions options_;
   std::unique_ptr<kernels::Backend> backend_;
-  std::unique_ptr<BlockPool> pool_;
+  std::unique_ptr<StatePool> pool_;
   std::unique_ptr<kernels::Executable> executable_;
 };
 

@@ -89,10 +89,10 @@ Result<std::vector<LayerPlan>> plan_layers(const gguf::File& file, const Model& 
                                            const EngineOptions& options, const Where& where) {
   std::vector<LayerPlan> layers;
   for (size_t i = 0; i < model.program.layers.size(); ++i) {
-    const size_t heap = where.heap_of[i];
-    QUERN_TRY(const uint64_t cache,
-              layer_cache_bytes(device_name(options.placement, heap), model.program.layers[i],
-                                options.cache, sequence_blocks(options)));
+    const kernels::Heads& heads = model.program.layers[i];
+    const size_t heap = heads.keys > 0 ? where.heap_of[i] : where.other_heap[i];
+    QUERN_TRY(const uint64_t cache, layer_cache_bytes(device_name(options.placement, heap), heads,
+                                                      options.cache, sequence_blocks(options)));
     layers.push_back({0, cache, heap, where.other_heap[i]});
   }
   for (const gguf::TensorView& tensor : file.tensors()) {
@@ -108,6 +108,7 @@ std::vector<CacheTerms> cache_terms(const Model& model, const MemoryPlan& plan) 
   std::vector<CacheTerms> terms;
   for (size_t i = 0; i < plan.layers.size(); ++i) {
     const kernels::Heads& heads = model.program.layers[i];
+    if (heads.keys == 0) continue;
     const auto same = std::ranges::find_if(terms, [&](const CacheTerms& t) {
       return t.kv_heads == heads.keys && t.key_width == heads.key_width &&
              t.value_width == heads.value_width;
@@ -181,6 +182,9 @@ HeapPlan plan_host(const gguf::File& file, uint64_t file_bytes, const Model& mod
   // The block that a fork copies into, and the pool's two tables.
   add("spare cache block", kernels::cpu_cache_block_bytes(own, options.cache) +
                                2 * sizeof(uint32_t) * (sequence_blocks(options) + 1));
+  if (const uint64_t slots = state_slots(options, own)) {
+    add("recurrent states", slots * own.state_bytes());
+  }
   add("workspace", kernels::cpu_workspace_bytes(own, max_batch(options), options.threads));
   add("tokenizer", tokenizer_bytes(file));
   add("model tables", file_table_bytes(file) + programs * model_bytes(model));

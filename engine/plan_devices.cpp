@@ -23,6 +23,8 @@ void add_reference(HeapPlan& heap, const kernels::Program& part, const EngineOpt
   const uint64_t workspace = backend->workspace_bytes(part, max_batch(options));
   heap.terms = {{"key/value cache", Backing::kAnonymous, times(block, blocks)},
                 {"spare cache block", Backing::kAnonymous, block},
+                {"recurrent states", Backing::kAnonymous,
+                 times(part.state_bytes(), state_slots(options, part))},
                 {"workspace", Backing::kAnonymous, workspace},
                 {"intermediate rows", Backing::kAnonymous, workspace, true}};
 }

@@ -152,7 +152,8 @@ Requantized requantize(const PlanSubject& subject, const Mix& mix) {
       apply_mix(mix,
                 {.architecture = config.architecture,
                  .layers = config.layers,
-                 .queries_per_key = static_cast<uint32_t>(config.heads[0] / config.kv_heads[0]),
+                 .queries_per_key = static_cast<uint32_t>(
+                     config.heads[0] / std::max<uint64_t>(1, std::ranges::max(config.kv_heads))),
                  .experts = config.experts},
                 tensors);
   Requantized result{subject.model, subject.file.size_bytes()};

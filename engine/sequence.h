@@ -1,8 +1,10 @@
-// Sequence: the cache blocks of one running text; BlockPool: the blocks that sequences share.
+// Sequence: the cache blocks, and recurrent states, of one running text; StatePool: the blocks and
+// states that sequences share.
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -11,52 +13,81 @@
 
 namespace quern::engine {
 
-// Owns a cache and counts how many sequences use each of its blocks.
-class BlockPool {
+// Numbers below `count` that are handed out, and how many use each.
+class SharedIds {
  public:
-  BlockPool(std::unique_ptr<kernels::Cache> cache, uint32_t blocks);
+  explicit SharedIds(uint32_t count);
 
-  // A block that nobody uses. Errors: "cache-full".
-  Result<uint32_t> take();
-  void share(uint32_t block) { ++users_[block]; }
-  void release(uint32_t block);
-  bool shared(uint32_t block) const { return users_[block] > 1; }
-
-  kernels::Cache& cache() { return *cache_; }
+  std::optional<uint32_t> take();  // lowest first; none: all are used
+  void share(uint32_t id) { ++users_[id]; }
+  void release(uint32_t id);
+  bool shared(uint32_t id) const { return users_[id] > 1; }
+  size_t count() const { return users_.size(); }
 
  private:
-  std::unique_ptr<kernels::Cache> cache_;
-  std::vector<uint32_t> users_;  // per block
+  std::vector<uint32_t> users_;  // per id
   std::vector<uint32_t> free_;
 };
 
-// Keys and values of positions [0, length). Forks share blocks; a shared block is copied when one
-// of its sequences writes to it. Must not outlive the pool.
+// Owns a cache and counts how many sequences use each of its blocks and state slots.
+class StatePool {
+ public:
+  StatePool(std::unique_ptr<kernels::Cache> cache, uint32_t blocks, uint32_t states)
+      : cache_(std::move(cache)), blocks_(blocks), states_(states) {}
+
+  kernels::Cache& cache() { return *cache_; }
+  SharedIds& blocks() { return blocks_; }
+  SharedIds& states() { return states_; }
+  bool recurrent() const { return states_.count() > 0; }
+
+ private:
+  std::unique_ptr<kernels::Cache> cache_;
+  SharedIds blocks_, states_;
+};
+
+// States of its past that a sequence keeps, the present one included: what rewind() can return to.
+inline constexpr uint32_t kStatesPerSequence = 8;
+
+// Keys and values of positions [0, length), and for recurrent models the state after the last of
+// them and after a few earlier ones, the further back the fewer. Forks share both; a shared block
+// is copied when one of its sequences writes to it, a state is never changed. Must not outlive the
+// pool.
 class Sequence {
  public:
-  explicit Sequence(BlockPool& pool) : pool_(&pool) {}
+  explicit Sequence(StatePool& pool) : pool_(&pool) {}
   Sequence(Sequence&& other) noexcept;
   Sequence& operator=(Sequence&& other) noexcept;
-  ~Sequence() { drop_blocks(0); }
+  ~Sequence();
 
   uint32_t length() const { return length_; }
   std::span<const uint32_t> blocks() const { return blocks_; }
+  kernels::StateSlots states() const;  // for the rows that were reserved
 
   // A second sequence with the same past; costs no copy until one of them writes.
   Sequence fork() const;
-  // Forgets positions from `length` on; `length` must not be larger than length().
+  // Forgets positions from `length` on; `length` must not be larger than length(). A recurrent
+  // model returns to the last state it has kept from before, so that length() may be less than
+  // `length` afterwards: the rows between must be computed again.
   void rewind(uint32_t length);
 
   // Makes positions [length(), length() + count) writable. Errors: "cache-full".
   Status reserve(uint32_t count);
   // Counts `count` reserved positions as written.
-  void advance(uint32_t count) { length_ += count; }
+  void advance(uint32_t count);
 
  private:
-  void drop_blocks(size_t keep);
+  struct Past {
+    uint32_t length, slot;  // the state after `length` positions
+  };
 
-  BlockPool* pool_;
+  void drop_blocks(size_t keep);
+  Status reserve_state();
+  bool forget_state(bool only_own);
+
+  StatePool* pool_;
   std::vector<uint32_t> blocks_;
+  std::vector<Past> past_;             // ascending; the last one is the present
+  std::optional<uint32_t> next_slot_;  // where the next step leaves its state
   uint32_t length_ = 0;
 };
 

@@ -24,11 +24,13 @@ Session::Session(const Session& other, Sequence sequence)
 Session Session::fork() const { return Session(*this, sequence_.fork()); }
 
 Status Session::prefill(std::span<const int32_t> tokens, const CancelToken& cancel) {
+  const size_t before = tokens_.size();
   Status status = catch_exceptions([&]() -> Status {
     tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
     return advance(cancel);
   });
-  if (!status) tokens_.resize(sequence_.length());
+  if (!status)
+    tokens_.resize(std::max<size_t>(std::min(before, tokens_.size()), sequence_.length()));
   return status;
 }
 

@@ -28,7 +28,8 @@ class Session {
   std::span<const int32_t> tokens() const { return tokens_; }
   uint32_t context() const { return engine_->context(); }
 
-  // Forgets the tokens from `length` on, as if they had never been there.
+  // Forgets the tokens from `length` on, as if they had never been there. A recurrent model goes
+  // back to a state that it has kept, and reads the tokens since then again when it goes on.
   void rewind(size_t length);
   // An independent session with the same past; shares its cache until one of them goes on.
   Session fork() const;

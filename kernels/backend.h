@@ -29,6 +29,13 @@ struct MaxBatch {
   uint32_t positions;  // longest sequence, in positions
 };
 
+// Where the recurrent state of a sequence is read before a step, and written after it: two slots of
+// a cache, so that what a step has read is still there when the step ends, or fails.
+struct StateSlots {
+  uint32_t from = kAbsent;  // kAbsent: the sequence begins, its state is zeros
+  uint32_t to = kAbsent;
+};
+
 // Rows to compute in one step. Each row has a token, its position, and the sequence it belongs to;
 // rows of a sequence come in ascending position. Spans are borrowed for the call.
 struct Batch {
@@ -40,9 +47,19 @@ struct Batch {
   std::span<const uint32_t> logit_rows;  // ascending row indices
   size_t part = 0;                       // index into Program::parts
   std::span<const float> input = {};     // [rows of the value][width]: the part's input, if any
+  // Per sequence, only of programs that have states.
+  std::span<const StateSlots> states = {};
+
+  // The end of the rows that are of the same sequence as row `first`.
+  size_t sequence_end(size_t first) const {
+    size_t end = first;
+    while (end < sequences.size() && sequences[end] == sequences[first]) ++end;
+    return end;
+  }
 };
 
-// Keys and values of all layers, in blocks of kBlockPositions positions.
+// Keys and values of all layers, in blocks of kBlockPositions positions; and slots, each for the
+// recurrent state of one sequence at one position.
 class Cache {
  public:
   virtual ~Cache() = default;
@@ -82,8 +99,9 @@ class Backend {
   virtual uint64_t workspace_bytes(const Program& program, const MaxBatch& max) const = 0;
   virtual uint64_t cache_block_bytes(const Program& program, CacheType type) const = 0;
 
+  // A state slot takes program.state_bytes(). A backend without recurrent operations makes none.
   virtual Result<std::unique_ptr<Cache>> make_cache(const Program& program, CacheType type,
-                                                    uint32_t blocks) = 0;
+                                                    uint32_t blocks, uint32_t states = 0) = 0;
   // `weights` are bound to program.weights by index; they, and `cache`, must outlive the result.
   // `home` holds for all weights that can be packed; packed(weight) is called after each one: its
   // mapped bytes are read no more, except by row. Errors: "out-of-memory".

@@ -82,8 +82,8 @@ struct Projection {
   Activation activation = Activation::kNone;
 };
 
-// out = scale * norm(in) + add, the end of a branch that is normalized after its last product;
-// `add` may be `out`, and `in` is neither.
+// out = scale * norm(in) + add, the end of a branch that is normalized after its last product, or
+// not at all; `add` may be `out`, and `in` is neither.
 struct AddNormed {
   ValueId in;
   Norm norm;
@@ -106,7 +106,7 @@ struct Rope {
   Pairs pairs = Pairs::kInterleaved;
 };
 
-// The shape of one attention layer's heads.
+// The shape of one attention layer's heads. A layer that keeps no keys has none of anything.
 struct Heads {
   uint32_t queries;      // query heads
   uint32_t keys;         // key/value heads; divides `queries`
@@ -181,13 +181,91 @@ struct Experts {
   WeightId gate_bias = kAbsent, up_bias = kAbsent, down_bias = kAbsent;
 };
 
+// x = scale * norm(x) * activation(gate), in place; what is absent is left out. With `gate_first`
+// x = scale * norm(x * activation(gate)). The norm is one of heads, each of `width` values.
+struct GatedNorm {
+  ValueId x;  // [heads * width]
+  uint32_t heads, width;
+  bool normalized = false;
+  HeadNorm norm = {};  // RMS; without a weight: x / sqrt(mean(x^2) + epsilon)
+  ValueId gate = kAbsent;
+  Activation activation = Activation::kNone;
+  bool gate_first = false;
+  float scale = 1;
+};
+
+// Puts heads together from parts of other values: out[h][to + i] = in[first + h * stride + i] for
+// every head h and every piece, i < width. Pieces cover all of a head.
+struct Arrange {
+  struct Piece {
+    ValueId in;
+    uint32_t first, stride;  // where the piece of head 0 lies in a row of `in`; of the next one
+    uint32_t to, width;
+  };
+  std::vector<Piece> pieces;
+  ValueId out;  // [heads * width]
+  uint32_t heads, width;
+};
+
+// Every head has a matrix of its own: out[h] = weight_h · in[h].
+struct HeadProduct {
+  ValueId in, out;  // [heads * in], [heads * out]
+  WeightId weight;  // [in, out, heads]
+};
+
+// Recurrent layers: what they carry from row to row is a state of the sequence, see
+// Program::states. It starts as zeros, and every row is one step, in order of position.
+
+// Depthwise causal convolution: with u = in (* before),
+// out_t = activation(Σ_j weight[j] * u_{t - (taps - 1) + j} (+ bias)) (* after), where u is zero
+// before the first position. The state is [taps - 1][width], the last of u.
+struct CausalConv {
+  ValueId in, out;  // [width]; `out` is none of the inputs
+  WeightId weight;  // flat [width][taps]
+  uint32_t taps;
+  uint32_t state;           // index into Program::states
+  WeightId bias = kAbsent;  // [width]
+  ValueId before = kAbsent, after = kAbsent;
+  Activation activation = Activation::kNone;
+};
+
+// Gated delta rule (Yang et al. 2025, "Gated Delta Networks"). The row `mixed` is q, k and v; with
+// q / (|q| sqrt(width)) and k / |k| per head (both changed in place), for value head i and key head
+// j = i mod key_heads:
+//   S = exp(a_i softplus(decay_i + bias_i)) S;  u = sigmoid(beta_i) (v_i - Sᵀ k_j);
+//   S = S + k_j uᵀ;  out_i = Sᵀ q_j.
+// The state is S, [value_heads][width][width].
+struct GatedDelta {
+  ValueId mixed;           // [(2 * key_heads + value_heads) * width]
+  ValueId decay, beta;     // [value_heads]
+  ValueId out;             // [value_heads * width]
+  WeightId a, decay_bias;  // [value_heads], a <= 0
+  uint32_t key_heads, value_heads, width;
+  float epsilon;  // lengths of q and k are at least this
+  uint32_t state;
+};
+
+// Mamba-2's selective scan (Dao and Gu 2024). The row `mixed` is x, B and C; for head i of group
+// g = i / (heads / groups) and Δ = softplus(step_i + bias_i):
+//   S_i = exp(Δ a_i) S_i + B_g (Δ x_i)ᵀ;  out_i = S_iᵀ C_g + skip_i x_i.
+// The state is S, [heads][state_width][width].
+struct SelectiveScan {
+  ValueId mixed;                // [heads * width + 2 * groups * state_width]
+  ValueId step;                 // [heads]
+  ValueId out;                  // [heads * width]
+  WeightId a, step_bias, skip;  // [heads], a <= 0
+  uint32_t heads, width, groups, state_width;
+  uint32_t state;
+};
+
 // out = the rows of `in` whose logits are wanted.
 struct SelectLogitRows {
   ValueId in, out;
 };
 
-using Op = std::variant<Embed, Projection, AddNormed, SoftCap, CacheAppend, Attention, Experts,
-                        SelectLogitRows>;
+using Op =
+    std::variant<Embed, Projection, AddNormed, SoftCap, CacheAppend, Attention, Experts, GatedNorm,
+                 Arrange, HeadProduct, CausalConv, GatedDelta, SelectiveScan, SelectLogitRows>;
 
 // A stretch of a program that a backend computes without a break: operations [begin, end).
 struct Part {
@@ -202,13 +280,24 @@ struct Program {
   std::vector<ValueInfo> values;
   std::vector<WeightInfo> weights;
   std::vector<Rope> ropes;
-  std::vector<Heads> layers;  // attention layers, each with a cache of its own
+  std::vector<Heads> layers;     // each with a cache of its own
+  std::vector<uint32_t> states;  // per recurrent operation: f32 that a sequence carries
   std::vector<Op> ops;
   std::vector<Part> parts;  // ascending; a whole model is one part, whose output are its logits
 
   ValueId add_value(uint32_t width, ValueInfo::Rows rows = ValueInfo::Rows::kBatch) {
     values.push_back({width, rows});
     return static_cast<ValueId>(values.size() - 1);
+  }
+  uint32_t add_state(uint32_t floats) {
+    states.push_back(floats);
+    return static_cast<uint32_t>(states.size() - 1);
+  }
+  // Of one state of a sequence: all its recurrent operations.
+  uint64_t state_bytes() const {
+    uint64_t floats = 0;
+    for (const uint32_t count : states) floats += count;
+    return floats * sizeof(float);
   }
   // Ends a program of one part.
   void finish(ValueId output) { parts = {{0, ops.size(), kAbsent, output}}; }

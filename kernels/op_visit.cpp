@@ -75,6 +75,45 @@ void visit(Experts& op, const Present& show) {
   show.writes({&op.out});
 }
 
+void visit(GatedNorm& op, const Present& show) {
+  show.visitor.update(op.x);
+  show.norm(op.norm.norm);
+  show.reads({&op.gate});
+}
+
+void visit(Arrange& op, const Present& show) {
+  for (Arrange::Piece& piece : op.pieces) show.reads({&piece.in});
+  show.writes({&op.out});
+}
+
+void visit(HeadProduct& op, const Present& show) {
+  show.reads({&op.in});
+  show.weights({&op.weight});
+  show.writes({&op.out});
+}
+
+void visit(CausalConv& op, const Present& show) {
+  show.reads({&op.in, &op.before, &op.after});
+  show.weights({&op.weight, &op.bias});
+  show.visitor.state(op.state);
+  show.writes({&op.out});
+}
+
+void visit(GatedDelta& op, const Present& show) {
+  show.visitor.update(op.mixed);
+  show.reads({&op.decay, &op.beta});
+  show.weights({&op.a, &op.decay_bias});
+  show.visitor.state(op.state);
+  show.writes({&op.out});
+}
+
+void visit(SelectiveScan& op, const Present& show) {
+  show.reads({&op.mixed, &op.step});
+  show.weights({&op.a, &op.step_bias, &op.skip});
+  show.visitor.state(op.state);
+  show.writes({&op.out});
+}
+
 void visit(SelectLogitRows& op, const Present& show) {
   show.reads({&op.in});
   show.writes({&op.out});

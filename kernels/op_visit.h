@@ -16,6 +16,7 @@ class IdVisitor {
   virtual void weight(WeightId&) {}
   virtual void rope(uint32_t&) {}   // index into Program::ropes
   virtual void layer(uint32_t&) {}  // index into Program::layers
+  virtual void state(uint32_t&) {}  // index into Program::states
 };
 
 void visit_ids(Op& op, IdVisitor& visitor);

@@ -52,7 +52,8 @@ class Extractor : public IdVisitor {
         values_(from.values.size(), kAbsent),
         weights_(from.weights.size(), kAbsent),
         ropes_(from.ropes.size(), kAbsent),
-        layers_(from.layers.size(), kAbsent) {}
+        layers_(from.layers.size(), kAbsent),
+        states_(from.states.size(), kAbsent) {}
 
   void add_part(size_t begin, size_t end, ValueId input, ValueId output) {
     Program& program = to_.program;
@@ -92,10 +93,11 @@ class Extractor : public IdVisitor {
   }
   void rope(uint32_t& id) override { rename(id, ropes_, from_.ropes, to_.program.ropes); }
   void layer(uint32_t& id) override { rename(id, layers_, from_.layers, to_.program.layers); }
+  void state(uint32_t& id) override { rename(id, states_, from_.states, to_.program.states); }
 
   const Program& from_;
   DeviceProgram& to_;
-  std::vector<uint32_t> values_, weights_, ropes_, layers_;
+  std::vector<uint32_t> values_, weights_, ropes_, layers_, states_;
 };
 
 }  // namespace

@@ -104,13 +104,14 @@ class SplitBackend final : public Backend {
     });
   }
 
-  Result<std::unique_ptr<Cache>> make_cache(const Program& program, CacheType type,
-                                            uint32_t blocks) override {
+  Result<std::unique_ptr<Cache>> make_cache(const Program& program, CacheType type, uint32_t blocks,
+                                            uint32_t states) override {
     const Split split = cut(program);
     std::vector<std::unique_ptr<Cache>> caches;
     for (size_t i = 0; i < devices_.size(); ++i) {
       caches.emplace_back();
-      QUERN_TRY(caches.back(), devices_[i]->make_cache(split.devices[i].program, type, blocks));
+      QUERN_TRY(caches.back(),
+                devices_[i]->make_cache(split.devices[i].program, type, blocks, states));
     }
     return std::make_unique<SplitCache>(std::move(caches));
   }

@@ -37,10 +37,6 @@ constexpr std::array<std::string_view, 18> kGraphKeys = {"attention.scale",
 constexpr std::array<std::string_view, 4> kIdleTensors = {
     "attn_rot_embd.weight", "attn.masked_bias", "rope_freqs.weight", "attn_bias"};
 
-std::string layer_name(uint32_t layer, std::string_view stem) {
-  return fmt::format("blk.{}.{}", layer, stem);
-}
-
 // Whether a tensor belongs to one of the first `layers` blocks and is none of kIdleTensors.
 bool matters(std::string_view name, uint32_t layers) {
   if (!name.starts_with("blk.")) return false;
@@ -52,6 +48,10 @@ bool matters(std::string_view name, uint32_t layers) {
 }
 
 }  // namespace
+
+std::string layer_name(uint32_t layer, std::string_view stem) {
+  return fmt::format("blk.{}.{}", layer, stem);
+}
 
 ModelBuilder::ModelBuilder(Keys& keys, Config config, std::vector<kernels::Rope> ropes)
     : keys_(keys), file_(keys.file()), x_(0) {
@@ -162,6 +162,12 @@ kernels::ValueId ModelBuilder::wide(kernels::ValueId& value, uint64_t width) {
   return value;
 }
 
+kernels::ValueId ModelBuilder::exactly(std::string_view use, uint64_t width) {
+  const auto [place, is_new] = exact_.try_emplace({std::string(use), width}, 0);
+  if (is_new) place->second = model_.program.add_value(static_cast<uint32_t>(width));
+  return place->second;
+}
+
 void ModelBuilder::embed(float scale, bool positions) {
   // The embedding may have padding rows that the output matrix lacks, or the other way round: a
   // token must have both.
@@ -203,6 +209,32 @@ void ModelBuilder::project_qkv(uint32_t layer, const kernels::Heads& heads,
   model_.program.ops.push_back(std::move(projection));
 }
 
+kernels::ValueId ModelBuilder::project_gated_qkv(uint32_t layer, const kernels::Heads& heads,
+                                                 std::string_view norm_stem) {
+  const uint64_t in = config().embedding, width = heads.key_width;
+  const uint64_t q_out = heads.queries * width, k_out = heads.keys * width;
+  const uint64_t v_out = uint64_t{heads.keys} * heads.value_width;
+  const kernels::ValueId both = exactly("q and gate", 2 * q_out), gate = exactly("gate", q_out);
+  wide(q_, q_out), wide(k_, k_out), wide(v_, v_out);
+  kernels::Program& program = model_.program;
+  program.ops.push_back(
+      kernels::Projection{.in = x_,
+                          .norm = layer_norm(layer, norm_stem),
+                          .outputs = {linear(layer_name(layer, "attn_q"), in, 2 * q_out, both),
+                                      linear(layer_name(layer, "attn_k"), in, k_out, k_),
+                                      linear(layer_name(layer, "attn_v"), in, v_out, v_)}});
+  const uint32_t each = heads.key_width;
+  const auto part = [&](uint32_t first, kernels::ValueId out) {
+    program.ops.push_back(kernels::Arrange{.pieces = {{both, first, 2 * each, 0, each}},
+                                           .out = out,
+                                           .heads = heads.queries,
+                                           .width = each});
+  };
+  part(0, q_);
+  part(each, gate);
+  return gate;
+}
+
 void ModelBuilder::attention(uint32_t layer, const AttentionOptions& options) {
   kernels::Program& program = model_.program;
   const kernels::Heads heads{.queries = static_cast<uint32_t>(config().heads[layer]),
@@ -210,7 +242,12 @@ void ModelBuilder::attention(uint32_t layer, const AttentionOptions& options) {
                              .key_width = config().key_length,
                              .value_width = config().value_length};
   program.layers.push_back(heads);
-  project_qkv(layer, heads, options.residual.norm);
+  kernels::ValueId gate = kAbsent;
+  if (options.gated) {
+    gate = project_gated_qkv(layer, heads, options.residual.norm);
+  } else {
+    project_qkv(layer, heads, options.residual.norm);
+  }
   program.ops.push_back(kernels::CacheAppend{
       .q = q_,
       .k = k_,
@@ -233,6 +270,13 @@ void ModelBuilder::attention(uint32_t layer, const AttentionOptions& options) {
       .window = options.window,
       .sinks =
           options.sinks ? bind(layer_name(layer, "attn_sinks.weight"), {heads.queries}) : kAbsent});
+  if (options.gated) {
+    program.ops.push_back(kernels::GatedNorm{.x = attended_,
+                                             .heads = heads.queries,
+                                             .width = heads.value_width,
+                                             .gate = gate,
+                                             .activation = kernels::Activation::kSigmoid});
+  }
   kernels::Linear out = linear(layer_name(layer, "attn_output"), out_width, config().embedding, x_);
   if (options.residual.parallel) out.out = wide(branch_, config().embedding);
   join(layer, attended_, out, options.residual, x_);
@@ -333,7 +377,7 @@ void ModelBuilder::experts(uint32_t layer, const ExpertsOptions& options) {
   join(layer, hidden_, down, {.norm = {}, .scale = options.residual.scale}, branch_);
 }
 
-void ModelBuilder::output(float scale, float softcap) {
+void ModelBuilder::output(float scale, float softcap, const std::string& norm_stem) {
   kernels::Program& program = model_.program;
   const uint64_t width = config().embedding;
   const auto rows = kernels::ValueInfo::Rows::kLogits;
@@ -347,7 +391,7 @@ void ModelBuilder::output(float scale, float softcap) {
       .out = logits_,
       .scale = scale};
   program.ops.push_back(
-      kernels::Projection{.in = gathered, .norm = norm("output_norm", width), .outputs = {head}});
+      kernels::Projection{.in = gathered, .norm = norm(norm_stem, width), .outputs = {head}});
   if (softcap > 0) program.ops.push_back(kernels::SoftCap{logits_, softcap});
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <initializer_list>
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
@@ -11,6 +12,9 @@
 #include "engine/models/config.h"
 
 namespace quern::engine::models {
+
+// "blk.LAYER.STEM"
+std::string layer_name(uint32_t layer, std::string_view stem);
 
 // Appends operations to a program. The first problem is kept, everything after it is harmless, and
 // finish() reports it; so a family reads like its paper. Norms and biases are named by the stem of
@@ -46,6 +50,9 @@ class ModelBuilder {
     float softcap = 0;
     uint32_t window = 0;
     bool sinks = false;
+    // attn_q holds, head by head, queries and a gate: what attention gives counts sigmoid(gate)
+    // times.
+    bool gated = false;
     kernels::QueryTemperature temperature = {};
   };
   // x = x + Wo · attention(norm(x)); biases where the file has them; q, k and v apart or fused.
@@ -71,9 +78,27 @@ class ModelBuilder {
   // x = x + Σ experts, see kernels::Experts; biases where the file has them.
   void experts(uint32_t layer, const ExpertsOptions& options);
 
+  // x = x + out · (C * conv(B * X)) with [B, C, X] = in · norm(x) (LFM2).
+  void short_conv(uint32_t layer, uint32_t taps);
+
+  struct DeltaNetOptions {
+    uint32_t key_heads, value_heads, width, taps;
+  };
+  // x = x + out · (norm(delta(silu(conv(qkv · norm(x))))) * silu(gate · norm(x))), see
+  // kernels::GatedDelta.
+  void delta_net(uint32_t layer, const DeltaNetOptions& options);
+
+  struct Mamba2Options {
+    uint32_t heads, width, groups, state_width, taps;
+    float scale = 1;  // of the branch
+  };
+  // x = x + scale * out · norm(scan(silu(conv(xBC))) * silu(z)) with [z, xBC, step] = in · norm(x),
+  // see kernels::SelectiveScan.
+  void mamba2(uint32_t layer, const Mamba2Options& options);
+
   // logits = scale * output · norm(x), softcap > 0: capped, for the rows that want them; a tied
   // file has no output matrix.
-  void output(float scale = 1, float softcap = 0);
+  void output(float scale = 1, float softcap = 0, const std::string& norm_stem = "output_norm");
 
   // Errors: "key-…", "tensor-missing", "tensor-shape", "tensor-unknown".
   Result<Model> finish();
@@ -95,7 +120,14 @@ class ModelBuilder {
                               HeadNorms over);
   // A value of at least `width`, made at its first use.
   kernels::ValueId wide(kernels::ValueId& value, uint64_t width);
+  // A value of exactly `width`, for operations that read whole rows; one for each use of a width.
+  kernels::ValueId exactly(std::string_view use, uint64_t width);
   void project_qkv(uint32_t layer, const kernels::Heads& heads, std::string_view norm_stem);
+  // The same where attn_q is [q, gate] head by head; returns the gate.
+  kernels::ValueId project_gated_qkv(uint32_t layer, const kernels::Heads& heads,
+                                     std::string_view norm_stem);
+  // silu(conv(in)) with the weights of ssm_conv1d.
+  kernels::ValueId ssm_conv(uint32_t layer, kernels::ValueId in, uint64_t width, uint32_t taps);
   // hidden = activation(gate · norm(x)) * (up · norm(x)).
   void gated_unit(uint32_t layer, std::string_view suffix, uint64_t width,
                   const kernels::Norm& norm, kernels::Activation activation);
@@ -115,6 +147,7 @@ class ModelBuilder {
   kernels::ValueId q_ = kernels::kAbsent, k_ = kernels::kAbsent, v_ = kernels::kAbsent,
                    attended_ = kernels::kAbsent, hidden_ = kernels::kAbsent,
                    branch_ = kernels::kAbsent, gate_ = kernels::kAbsent;
+  std::map<std::pair<std::string, uint64_t>, kernels::ValueId> exact_;  // see exactly()
 };
 
 }  // namespace quern::engine::models

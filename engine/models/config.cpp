@@ -26,7 +26,7 @@ Result<uint32_t> read_vocabulary(const gguf::File& file) {
 
 }  // namespace
 
-Result<Config> read_config(Keys& keys, kernels::Norm::Kind norm) {
+Result<Config> read_config(Keys& keys, kernels::Norm::Kind norm, Layers layers) {
   Config config{};
   config.architecture = keys.architecture();
   config.norm = norm;
@@ -37,8 +37,9 @@ Result<Config> read_config(Keys& keys, kernels::Norm::Kind norm) {
                                                           : "attention.layer_norm_epsilon";
   config.norm_epsilon = static_cast<float>(keys.real(epsilon, {1e-30, 1}));
   config.heads = keys.per_layer("attention.head_count", config.layers, kHeads);
-  config.kv_heads =
-      keys.per_layer("attention.head_count_kv", config.layers, kHeads, config.heads[0]);
+  config.kv_heads = keys.per_layer("attention.head_count_kv", config.layers,
+                                   layers == Layers::kHybrid ? Keys::Range{0, kHeads.max} : kHeads,
+                                   config.heads[0]);
   config.feed_forward = keys.per_layer("feed_forward_length", config.layers, kWidth);
   const uint64_t head_width = std::max<uint64_t>(1, config.embedding / config.heads[0]);
   config.key_length =
@@ -61,7 +62,7 @@ Result<Config> read_config(Keys& keys, kernels::Norm::Kind norm) {
                 fmt::format("{} of {} experts used", config.experts_used, config.experts));
   }
   for (uint32_t layer = 0; layer < config.layers; ++layer) {
-    if (config.heads[layer] % config.kv_heads[layer]) {
+    if (config.kv_heads[layer] > 0 && config.heads[layer] % config.kv_heads[layer]) {
       keys.reject("key-range", "attention.head_count_kv",
                   fmt::format("{} key/value heads do not divide {} heads (layer {})",
                               config.kv_heads[layer], config.heads[layer], layer));

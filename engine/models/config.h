@@ -9,8 +9,15 @@
 
 namespace quern::engine::models {
 
+// Which layers have attention: a hybrid's layers without it have no key/value heads.
+enum class Layers { kAttention, kHybrid };
+
 // Reads the keys that every decoder has. Errors: "key-…".
-Result<Config> read_config(Keys& keys, kernels::Norm::Kind norm = kernels::Norm::Kind::kRms);
+Result<Config> read_config(Keys& keys, kernels::Norm::Kind norm = kernels::Norm::Kind::kRms,
+                           Layers layers = Layers::kAttention);
+
+// Rows that a short convolution looks at.
+inline constexpr Keys::Range kTaps = {2, 16};
 
 // The window of every layer, 0: none. All but every `period`-th layer have one (0: all), unless the
 // file has a pattern of its own; `fallback` is the window if the file has none.

@@ -63,6 +63,12 @@ void run(const SoftCap& op, Context& context);
 void run(const CacheAppend& op, Context& context);
 void run(const Attention& op, Context& context);
 void run(const Experts& op, Context& context);
+void run(const GatedNorm& op, Context& context);
+void run(const Arrange& op, Context& context);
+void run(const HeadProduct& op, Context& context);
+void run(const CausalConv& op, Context& context);
+void run(const GatedDelta& op, Context& context);
+void run(const SelectiveScan& op, Context& context);
 void run(const SelectLogitRows& op, Context& context);
 
 // Fills Workspace::turns for the positions of the batch.

@@ -29,9 +29,10 @@ uint64_t CpuCache::block_bytes(const Program& program, CacheType type) {
 }
 
 Result<std::unique_ptr<CpuCache>> CpuCache::make(const Program& program, CacheType type,
-                                                 uint32_t blocks) {
+                                                 uint32_t blocks, uint32_t states) {
   std::unique_ptr<CpuCache> cache(new CpuCache(program, type, blocks));
   QUERN_TRY(cache->memory_, AlignedBuffer::allocate(cache->block_bytes_, blocks));
+  QUERN_TRY(cache->states_, States::allocate(program, states));
   return cache;
 }
 

@@ -19,6 +19,7 @@
 
 #include "kernels/backend.h"
 #include "kernels/cpu/aligned_buffer.h"
+#include "kernels/cpu/states.h"
 
 namespace quern::kernels::cpu {
 
@@ -48,10 +49,11 @@ void store_value(const TileLayout& layout, std::byte* values, uint32_t position,
 class CpuCache final : public Cache {
  public:
   static Result<std::unique_ptr<CpuCache>> make(const Program& program, CacheType type,
-                                                uint32_t blocks);
+                                                uint32_t blocks, uint32_t states = 0);
   static uint64_t block_bytes(const Program& program, CacheType type);
 
-  uint64_t bytes() const override { return memory_.size(); }
+  uint64_t bytes() const override { return memory_.size() + states_.bytes(); }
+  const States& states() const { return states_; }
   void copy_block(uint32_t from, uint32_t to) override;
 
   const TileLayout& layout(uint32_t layer) const { return layers_[layer].layout; }
@@ -89,6 +91,7 @@ class CpuCache final : public Cache {
   std::vector<Layer> layers_;
   size_t block_bytes_ = 0;
   AlignedBuffer memory_;
+  States states_;
 };
 
 }  // namespace quern::kernels::cpu

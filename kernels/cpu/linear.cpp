@@ -164,7 +164,8 @@ void normalize(const Norm& norm, const NormWeights& weights, const float* x, siz
   const float mean = layer ? sum_of(count, [&](size_t i) { return x[i]; }) / size : 0;
   const float squares = sum_of(count, [&](size_t i) { return (x[i] - mean) * (x[i] - mean); });
   const float scale = 1.0f / std::sqrt(squares / size + norm.epsilon);
-  for (size_t i = 0; i < count; ++i) y[i] = (x[i] - mean) * scale * weights.weight[i];
+  for (size_t i = 0; i < count; ++i) y[i] = (x[i] - mean) * scale;
+  for (size_t i = 0; weights.weight && i < count; ++i) y[i] *= weights.weight[i];
   if (!weights.bias) return;
   for (size_t i = 0; i < count; ++i) y[i] += weights.bias[i];
 }
@@ -174,10 +175,12 @@ void run(const AddNormed& op, Context& context) {
   const NormWeights weights = context.norm(op.norm);
   context.pool.run(context.rows(op.in), [&](size_t row, size_t) {
     float* normed = context.floats(context.workspace.normed) + row * width;
-    normalize(op.norm, weights, context.value(op.in) + row * width, width, normed);
+    const float* in = context.value(op.in) + row * width;
+    if (weights.weight) normalize(op.norm, weights, in, width, normed);
+    const float* branch = weights.weight ? normed : in;
     const float* add = context.value(op.add) + row * width;
     float* out = context.value(op.out) + row * width;
-    for (size_t i = 0; i < width; ++i) out[i] = add[i] + op.scale * normed[i];
+    for (size_t i = 0; i < width; ++i) out[i] = add[i] + op.scale * branch[i];
   });
 }
 

@@ -12,6 +12,8 @@
 #include "kernels/backend.h"
 #include "kernels/cpu/aligned_buffer.h"
 #include "kernels/cpu/reference.h"
+#include "kernels/cpu/reference_recurrent.h"
+#include "kernels/cpu/states.h"
 
 namespace quern::kernels {
 namespace {
@@ -25,7 +27,7 @@ double dot(const float* a, const float* b, size_t count) {
                             [](double x, double y) { return x * y; });
 }
 
-// weight is [count]; bias is [count] or empty.
+// weight is [count] or null, then all are 1; bias is [count] or null.
 void normalize(const Norm& norm, const float* weight, const float* bias, size_t count, float* x) {
   const auto size = static_cast<double>(count);
   const bool layer = norm.kind == Norm::Kind::kLayer;
@@ -34,7 +36,8 @@ void normalize(const Norm& norm, const float* weight, const float* bias, size_t 
   for (size_t i = 0; i < count; ++i) squares += (x[i] - mean) * (x[i] - mean);
   const double scale = 1 / std::sqrt(squares / size + norm.epsilon);
   for (size_t i = 0; i < count; ++i) {
-    x[i] = static_cast<float>((x[i] - mean) * scale * weight[i] + (bias ? bias[i] : 0));
+    x[i] =
+        static_cast<float>((x[i] - mean) * scale * (weight ? weight[i] : 1) + (bias ? bias[i] : 0));
   }
 }
 
@@ -157,13 +160,15 @@ class ReferenceCache final : public Cache {
     }
   }
 
-  Status allocate(uint32_t blocks) {
+  Status allocate(const Program& program, uint32_t blocks, uint32_t states) {
     QUERN_TRY(memory_, AlignedBuffer::allocate(block_bytes(), blocks));
+    QUERN_TRY(states_, cpu::States::allocate(program, states));
     return {};
   }
 
   uint64_t block_bytes() const { return block_floats_ * sizeof(float); }
-  uint64_t bytes() const override { return memory_.size(); }
+  uint64_t bytes() const override { return memory_.size() + states_.bytes(); }
+  const cpu::States& states() const { return states_; }
   void copy_block(uint32_t from, uint32_t to) override {
     std::memcpy(memory_.data() + to * block_bytes(), memory_.data() + from * block_bytes(),
                 block_bytes());
@@ -188,6 +193,7 @@ class ReferenceCache final : public Cache {
   std::vector<size_t> layers_;  // where a layer starts in a block, in floats
   size_t block_floats_ = 0;
   AlignedBuffer memory_;
+  cpu::States states_;
 };
 
 size_t rows_of(const ValueInfo& value, size_t batch_rows, size_t logit_rows) {
@@ -260,7 +266,7 @@ class ReferenceExecutable final : public Executable {
     const size_t width = program_.values[op.out].width;
     for (size_t row = 0; row < rows(op.in); ++row) {
       Row y(at(op.in, row, width), at(op.in, row, width) + width);
-      normalize(op.norm, y);
+      if (op.norm.weight != kAbsent) normalize(op.norm, y);
       for (size_t i = 0; i < width; ++i) {
         at(op.out, row, width)[i] = at(op.add, row, width)[i] + op.scale * y[i];
       }
@@ -277,7 +283,7 @@ class ReferenceExecutable final : public Executable {
     const Heads& heads = program_.layers[op.layer];
     const auto turn = [&](ValueId id, const HeadNorm& norm, size_t row, uint32_t count) {
       float* x = at(id, row, size_t{count} * heads.key_width);
-      normalize_heads(norm, heads.key_width, count, x);
+      if (norm.norm.weight != kAbsent) normalize_heads(norm, heads.key_width, count, x);
       for (uint32_t h = 0; op.rope != kAbsent && h < count; ++h) {
         rotate(x + size_t{h} * heads.key_width, program_.ropes[op.rope], batch_->positions[row]);
       }
@@ -301,14 +307,13 @@ class ReferenceExecutable final : public Executable {
   }
 
   void normalize_heads(const HeadNorm& heads, size_t width, uint32_t count, float* x) const {
-    if (heads.norm.weight == kAbsent) return;
     const bool all = heads.over == HeadNorm::Over::kAllHeads;
     const Row weight = weight_row(heads.norm.weight, 0), bias = weight_row(heads.norm.bias, 0);
-    if (all) return kernels::normalize(heads.norm, weight.data(), data(bias), width * count, x);
+    if (all) return kernels::normalize(heads.norm, data(weight), data(bias), width * count, x);
     for (size_t h = 0; h < count; ++h) {
       const size_t first = heads.over == HeadNorm::Over::kOwnHead ? h * width : 0;
-      kernels::normalize(heads.norm, weight.data() + first, bias.empty() ? nullptr : &bias[first],
-                         width, x + h * width);
+      kernels::normalize(heads.norm, weight.empty() ? nullptr : &weight[first],
+                         bias.empty() ? nullptr : &bias[first], width, x + h * width);
     }
   }
 
@@ -367,6 +372,97 @@ class ReferenceExecutable final : public Executable {
       for (size_t d = 0; d < sum.size(); ++d) sum[d] += shares[i] * y[d];
     }
     return Row(sum.begin(), sum.end());
+  }
+
+  void run(const GatedNorm& op) {
+    const size_t count = size_t{op.heads} * op.width;
+    for (size_t row = 0; row < rows(op.x); ++row) {
+      float* x = at(op.x, row, count);
+      const auto gate = [&] {
+        for (size_t i = 0; op.gate != kAbsent && i < count; ++i) {
+          x[i] *= activate(op.activation, at(op.gate, row, count)[i]);
+        }
+      };
+      if (op.gate_first) gate();
+      if (op.normalized) normalize_heads(op.norm, op.width, op.heads, x);
+      if (!op.gate_first) gate();
+      for (size_t i = 0; i < count; ++i) x[i] *= op.scale;
+    }
+  }
+
+  void run(const Arrange& op) {
+    for (size_t row = 0; row < rows(op.out); ++row) {
+      for (const Arrange::Piece& piece : op.pieces) {
+        const float* in = at(piece.in, row, program_.values[piece.in].width) + piece.first;
+        float* out = at(op.out, row, size_t{op.heads} * op.width) + piece.to;
+        for (size_t h = 0; h < op.heads; ++h) {
+          std::copy_n(in + h * piece.stride, piece.width, out + h * op.width);
+        }
+      }
+    }
+  }
+
+  void run(const HeadProduct& op) {
+    const auto [in, out, heads, _] = program_.weights[op.weight].shape;
+    for (size_t row = 0; row < rows(op.in); ++row) {
+      for (size_t h = 0; h < heads; ++h) {
+        const float* x = at(op.in, row * heads + h, in);
+        std::ranges::copy(multiply(op.weight, h, {Row(x, x + in)})[0],
+                          at(op.out, row * heads + h, out));
+      }
+    }
+  }
+
+  // Calls step(row, state) for all rows; the state begins as that of the row's sequence, or zeros.
+  template <typename Step>
+  void for_steps(uint32_t state, const Step& step) {
+    const size_t count = batch_->tokens.size(), floats = program_.states[state];
+    for (size_t first = 0; first < count; first = batch_->sequence_end(first)) {
+      const StateSlots& slots = batch_->states[batch_->sequences[first]];
+      float* to = cache_.states().at(slots.to, state);
+      if (slots.from == kAbsent) {
+        std::fill_n(to, floats, 0.0f);
+      } else {
+        std::copy_n(cache_.states().at(slots.from, state), floats, to);
+      }
+      for (size_t row = first; row < batch_->sequence_end(first); ++row) step(row, to);
+    }
+  }
+
+  void run(const CausalConv& op) {
+    const size_t width = program_.values[op.out].width;
+    const Row weight = weight_row(op.weight, 0), bias = weight_row(op.bias, 0);
+    for_steps(op.state, [&](size_t row, float* state) {
+      Row u(at(op.in, row, width), at(op.in, row, width) + width);
+      const auto times = [&](ValueId id, float* x) {
+        for (size_t i = 0; id != kAbsent && i < width; ++i) x[i] *= at(id, row, width)[i];
+      };
+      times(op.before, u.data());
+      float* out = at(op.out, row, width);
+      cpu::reference::conv_step(op, width, weight.data(), data(bias), u.data(), state, out);
+      for (size_t i = 0; i < width; ++i) out[i] = activate(op.activation, out[i]);
+      times(op.after, out);
+    });
+  }
+
+  void run(const GatedDelta& op) {
+    const Row a = weight_row(op.a, 0), bias = weight_row(op.decay_bias, 0);
+    const size_t heads = op.value_heads, mixed = (2 * op.key_heads + heads) * op.width;
+    for_steps(op.state, [&](size_t row, float* state) {
+      cpu::reference::delta_step(op, a.data(), bias.data(), at(op.mixed, row, mixed),
+                                 at(op.decay, row, heads), at(op.beta, row, heads), state,
+                                 at(op.out, row, heads * op.width));
+    });
+  }
+
+  void run(const SelectiveScan& op) {
+    const Row a = weight_row(op.a, 0), bias = weight_row(op.step_bias, 0);
+    const Row skip = weight_row(op.skip, 0);
+    const size_t out = size_t{op.heads} * op.width, mixed = out + 2 * op.groups * op.state_width;
+    for_steps(op.state, [&](size_t row, float* state) {
+      cpu::reference::scan_step(op, a.data(), bias.data(), skip.data(), at(op.mixed, row, mixed),
+                                at(op.step, row, op.heads), state, at(op.out, row, out));
+    });
   }
 
   void run(const SelectLogitRows& op) {
@@ -472,10 +568,10 @@ class ReferenceBackend final : public Backend {
     return ReferenceCache(program).block_bytes();
   }
 
-  Result<std::unique_ptr<Cache>> make_cache(const Program& program, CacheType,
-                                            uint32_t blocks) override {
+  Result<std::unique_ptr<Cache>> make_cache(const Program& program, CacheType, uint32_t blocks,
+                                            uint32_t states) override {
     auto cache = std::make_unique<ReferenceCache>(program);
-    QUERN_CHECK(cache->allocate(blocks));
+    QUERN_CHECK(cache->allocate(program, blocks, states));
     return cache;
   }
   Result<std::unique_ptr<Executable>> compile(const Program& program,

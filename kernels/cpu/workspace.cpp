@@ -7,6 +7,7 @@
 #include "kernels/cpu/aligned_buffer.h"
 #include "kernels/cpu/attention.h"
 #include "kernels/cpu/linear.h"
+#include "kernels/cpu/recurrent.h"
 
 namespace quern::kernels::cpu {
 namespace {
@@ -39,7 +40,7 @@ size_t rows_of(const Program& program, ValueId id, const MaxBatch& max) {
 // The largest input of any projection, normalized and quantized, and what Experts and attention
 // need.
 struct Largest {
-  size_t normed = 0, quantized = 0, experts = 0, partials = 0, scratch = 0;
+  size_t normed = 0, quantized = 0, experts = 0, head_products = 0, partials = 0, scratch = 0;
 
   Largest(const Program& program, const MaxBatch& max) {
     scratch = linear_scratch_bytes(max.rows);
@@ -54,9 +55,15 @@ struct Largest {
         take_input(program, mixture->in, max);
         experts = std::max(experts, ExpertsWorkspace(program, *mixture, max.rows).bytes);
         scratch = std::max(scratch, linear_scratch_bytes(size_t{max.rows} * mixture->used));
+      } else if (const auto* gated = std::get_if<GatedNorm>(&op)) {
+        take_input(program, gated->x, max);
+      } else if (const auto* product = std::get_if<HeadProduct>(&op)) {
+        take_heads(program, *product, max);
       }
     }
+    scratch = std::max(scratch, recurrent_scratch_bytes(program));
     for (const Heads& heads : program.layers) {
+      if (heads.keys == 0) continue;
       const TileLayout layout(heads, CacheType::kF32);  // its floats do not depend on the type
       partials = std::max(partials, attention_partial_bytes(heads, layout, max));
       scratch = std::max(scratch, attention_scratch_bytes(heads, layout));
@@ -67,6 +74,14 @@ struct Largest {
     const size_t width = program.values[id].width, rows = rows_of(program, id, max);
     normed = std::max(normed, width * rows * sizeof(float));
     quantized = std::max(quantized, quantized_bytes(width, rows));
+  }
+
+  void take_heads(const Program& program, const HeadProduct& op, const MaxBatch& max) {
+    const auto [in, out, heads, _] = program.weights[op.weight].shape;
+    const size_t rows = heads * rows_of(program, op.in, max);
+    normed = std::max(normed, in * rows * sizeof(float));
+    quantized = std::max(quantized, quantized_bytes(in, rows));
+    head_products = std::max(head_products, out * rows * sizeof(float));
   }
 };
 
@@ -87,6 +102,7 @@ Workspace::Workspace(const Program& program, const MaxBatch& max, size_t threads
   normed = arena.take(largest.normed);
   quantized = arena.take(largest.quantized);
   experts = arena.take(largest.experts);
+  head_products = arena.take(largest.head_products);
   partials = arena.take(largest.partials);
   scratch_bytes = align_up(largest.scratch);
   scratch = arena.take(scratch_bytes * threads);

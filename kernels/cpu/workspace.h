@@ -18,6 +18,7 @@ struct Workspace {
   size_t normed;               // f32 [rows][width]: input of a projection after its norm
   size_t quantized;            // QuantizedLayout rows: the same, as int8
   size_t experts;              // scratch of Experts (ExpertsWorkspace)
+  size_t head_products;        // f32 [heads][rows][out] of HeadProduct
   size_t partials;             // f32 [split rows][query heads][granules][partial]: split attention
   size_t scratch;              // per thread, scratch_bytes each
   size_t scratch_bytes;

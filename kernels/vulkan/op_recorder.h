@@ -43,6 +43,12 @@ class OpRecorder {
   Status operate(const Attention& op);
   Status operate(const SelectLogitRows& op);
   Status operate(const Experts& op);
+  static Status operate(const GatedNorm&) { return unsupported("gated norms"); }
+  static Status operate(const Arrange&) { return unsupported("rearranged heads"); }
+  static Status operate(const HeadProduct&) { return unsupported("latent attention"); }
+  static Status operate(const CausalConv&) { return unsupported("short convolutions"); }
+  static Status operate(const GatedDelta&) { return unsupported("gated delta nets"); }
+  static Status operate(const SelectiveScan&) { return unsupported("Mamba-2 layers"); }
 
   // One matrix product, with its prologue and epilogue.
   struct Product {

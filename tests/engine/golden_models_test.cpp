@@ -98,10 +98,11 @@ INSTANTIATE_TEST_SUITE_P(Families, GoldenModel,
 // Families without exact logits: what llama.cpp 0.5.0 computes for models of golden/families
 // (make_families.py there writes both), and the scalar reference, which is closer: llama.cpp rounds
 // gelu to half precision (Gemma, Falcon), which is worth up to 7e-4 of the largest logit here,
-// and turns by angles in f32 (phi3-short).
+// and turns by angles in f32 (phi3-short). States and routers add up what f32 rounds (qwen35moe).
 struct Recorded {
   const char* name;
   double bound = 2e-5;
+  double reference_bound = 2e-5;
 };
 
 class RecordedModel : public ::testing::TestWithParam<Recorded> {};
@@ -129,29 +130,34 @@ TEST_P(RecordedModel, matchesThePeerAndTheReferenceForAnyThreadsAndChunk) {
     Sequence fork = sequence.fork();
     const auto tail = static_cast<ptrdiff_t>(logits.size() / golden.tokens.size() * 20);
     const std::vector<float> expected(logits.end() - tail, logits.end());
-    EXPECT_EQ(run(*engine, fork, golden.tokens, chunk), expected);
-    EXPECT_EQ(run(*engine, sequence, golden.tokens, chunk), expected);
+    // Recurrent models may go back further than asked.
+    const auto end_of = [&](const std::vector<float>& rows) {
+      return std::vector<float>(rows.end() - tail, rows.end());
+    };
+    EXPECT_EQ(end_of(run(*engine, fork, golden.tokens, chunk)), expected);
+    EXPECT_EQ(end_of(run(*engine, sequence, golden.tokens, chunk)), expected);
   }
   options.placement.devices = {"reference"};
   const auto reference = load_engine(golden.path, options);
   Sequence sequence = reference->new_sequence();
-  expect_close(first, run(*reference, sequence, golden.tokens, 48));
+  expect_close(first, run(*reference, sequence, golden.tokens, 48), GetParam().reference_bound);
 }
 
-INSTANTIATE_TEST_SUITE_P(Families, RecordedModel,
-                         ::testing::Values(Recorded{"gemma", 1e-3}, Recorded{"qwen2moe"},
-                                           Recorded{"granitemoe"}, Recorded{"granite-nope"},
-                                           Recorded{"mistral3"}, Recorded{"glm4"},
-                                           Recorded{"glm4moe"}, Recorded{"cohere2"},
-                                           Recorded{"falcon", 1e-3},
-                                           Recorded{"falcon-two-norms", 1e-3}, Recorded{"stablelm"},
-                                           Recorded{"stablelm-parallel"}, Recorded{"olmo3"},
-                                           Recorded{"phi3-short", 5e-5}, Recorded{"phi3-long"}),
-                         [](const auto& test) {
-                           std::string name = test.param.name;
-                           std::ranges::replace(name, '-', '_');
-                           return name;
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    Families, RecordedModel,
+    ::testing::Values(Recorded{"gemma", 1e-3}, Recorded{"qwen2moe"}, Recorded{"granitemoe"},
+                      Recorded{"granite-nope"}, Recorded{"mistral3"}, Recorded{"glm4"},
+                      Recorded{"glm4moe"}, Recorded{"cohere2"}, Recorded{"falcon", 1e-3},
+                      Recorded{"falcon-two-norms", 1e-3}, Recorded{"stablelm"},
+                      Recorded{"stablelm-parallel"}, Recorded{"olmo3"},
+                      Recorded{"phi3-short", 5e-5}, Recorded{"phi3-long"}, Recorded{"lfm2"},
+                      Recorded{"lfm2moe"}, Recorded{"qwen35"}, Recorded{"qwen35moe", 5e-5, 5e-5},
+                      Recorded{"granitehybrid"}, Recorded{"granitehybrid-moe"}),
+    [](const auto& test) {
+      std::string name = test.param.name;
+      std::ranges::replace(name, '-', '_');
+      return name;
+    });
 
 TEST(Engine, refusesTokensOutsideTheVocabularyAndFullContexts) {
   const auto engine =

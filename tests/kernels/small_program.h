@@ -82,6 +82,7 @@ struct TestBatch {
   std::vector<Row> rows;
   std::vector<std::vector<uint32_t>> block_tables;
   std::vector<uint32_t> logit_rows = {};
+  std::vector<kernels::StateSlots> states = {};  // per sequence, of recurrent programs
 
   // Rows [first, end).
   TestBatch part(size_t first, size_t end) const {
@@ -126,7 +127,14 @@ inline std::vector<float> run(kernels::Backend& backend, const SmallProgram& sma
                                            .logit_rows = static_cast<uint32_t>(logit_rows.size()),
                                            .positions = longest});
   const std::atomic<bool> never{false};
-  const auto found = (*executable)->run({tokens, positions, sequences, tables, logit_rows}, never);
+  const auto found = (*executable)
+                         ->run({.tokens = tokens,
+                                .positions = positions,
+                                .sequences = sequences,
+                                .block_tables = tables,
+                                .logit_rows = logit_rows,
+                                .states = rows.states},
+                               never);
   EXPECT_TRUE(found);
   return {found->begin(), found->end()};
 }

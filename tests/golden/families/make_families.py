@@ -15,7 +15,7 @@ import sys
 
 E, F, V, H, HK, D, L = 32, 48, 96, 4, 2, 8, 4
 TOKENS = [(i * 37 + 11) % V for i in range(48)]
-U32, F32, BOOL, STRING = 4, 6, 7, 8
+U32, F32, BOOL, STRING, ARRAY = 4, 6, 7, 8, 9
 
 
 def text(s):
@@ -29,6 +29,10 @@ def value(v):
         return U32, struct.pack("<I", v)
     if isinstance(v, float):
         return F32, struct.pack("<f", v)
+    if isinstance(v, list):
+        parts = [value(part) for part in v]
+        head = struct.pack("<IQ", parts[0][0], len(parts))
+        return ARRAY, head + b"".join(data for _, data in parts)
     return STRING, text(v)
 
 
@@ -222,6 +226,110 @@ def phi3(name, original):
     return model
 
 
+def norm_heads(model, blk):
+    model.norm(f"{blk}.attn_q_norm", D)
+    model.norm(f"{blk}.attn_k_norm", D)
+
+
+def lfm2(name, experts=0):
+    keys = dict(expert_count=experts, expert_used_count=3, expert_feed_forward_length=24,
+                leading_dense_block_count=1, expert_gating_func=2) if experts else {}
+    model = Family(name, name, attention__head_count_kv=[0, HK, 0, HK], shortconv__l_cache=3,
+                   **keys)
+    model.matrix("token_embd", E, V)
+    model.norm("token_embd_norm", E)
+    for layer in range(L):
+        blk = f"blk.{layer}"
+        model.norm(f"{blk}.attn_norm", E)
+        if layer % 2:
+            model.attention(blk)
+            norm_heads(model, blk)
+        else:
+            model.matrix(f"{blk}.shortconv.in_proj", E, 3 * E)
+            model.matrix(f"{blk}.shortconv.conv", 3, E)
+            model.matrix(f"{blk}.shortconv.out_proj", E, E)
+        model.norm(f"{blk}.ffn_norm", E)
+        if experts and layer > 0:
+            model.experts(blk, experts, 24)
+            model.add(f"{blk}.exp_probs_b.bias", experts, deviation=0.1)
+        else:
+            model.feed_forward(blk)
+    return model
+
+
+def qwen35(name, experts=0):
+    d, keys_heads, value_heads, taps = 8, 2, 4, 4
+    inner, mixed = value_heads * d, (2 * keys_heads + value_heads) * d
+    keys = dict(expert_count=experts, expert_used_count=3, expert_feed_forward_length=24,
+                expert_shared_feed_forward_length=40) if experts else {}
+    model = Family(name, name, ssm__state_size=d, ssm__group_count=keys_heads,
+                   ssm__time_step_rank=value_heads, ssm__inner_size=inner, ssm__conv_kernel=taps,
+                   full_attention_interval=4, rope__dimension_count=4,
+                   rope__dimension_sections=[1, 1, 0, 0], **keys)
+    model.ends()
+    for layer in range(L):
+        blk = f"blk.{layer}"
+        model.norm(f"{blk}.attn_norm", E)
+        model.norm(f"{blk}.post_attention_norm", E)
+        if layer == 3:
+            model.matrix(f"{blk}.attn_q", E, 2 * H * D)
+            model.matrix(f"{blk}.attn_k", E, HK * D)
+            model.matrix(f"{blk}.attn_v", E, HK * D)
+            model.matrix(f"{blk}.attn_output", H * D, E)
+            norm_heads(model, blk)
+        else:
+            model.matrix(f"{blk}.attn_qkv", E, mixed)
+            model.matrix(f"{blk}.attn_gate", E, inner)
+            model.matrix(f"{blk}.ssm_conv1d", taps, mixed)
+            model.matrix(f"{blk}.ssm_alpha", E, value_heads)
+            model.matrix(f"{blk}.ssm_beta", E, value_heads)
+            model.add(f"{blk}.ssm_dt.bias", value_heads, mean=-1.0, deviation=1.0)
+            model.add(f"{blk}.ssm_a", value_heads, mean=-1.0, deviation=0.2)
+            model.norm(f"{blk}.ssm_norm", d)
+            model.matrix(f"{blk}.ssm_out", inner, E)
+        if experts:
+            model.experts(blk, experts, 24)
+            model.feed_forward(blk, width=40, suffix="_shexp")
+            model.add(f"{blk}.ffn_gate_inp_shexp.weight", E, deviation=0.3)
+        else:
+            model.feed_forward(blk)
+    return model
+
+
+def granitehybrid(name, experts=0):
+    heads, groups, size, inner, taps = 8, 2, 16, 64, 4
+    mixed = inner + 2 * groups * size
+    keys = dict(expert_count=experts, expert_used_count=2,
+                expert_shared_feed_forward_length=40) if experts else {}
+    model = Family(name, "granitehybrid", attention__head_count_kv=[0, HK, 0, 0],
+                   ssm__conv_kernel=taps, ssm__inner_size=inner, ssm__state_size=size,
+                   ssm__time_step_rank=heads, ssm__group_count=groups, embedding_scale=6.0,
+                   residual_scale=0.3, attention__scale=0.2, logit_scale=4.0,
+                   rope__scaling__finetuned=bool(experts), **keys)
+    model.ends()
+    for layer in range(L):
+        blk = f"blk.{layer}"
+        model.norm(f"{blk}.attn_norm", E)
+        model.norm(f"{blk}.ffn_norm", E)
+        if layer == 1:
+            model.attention(blk)
+        else:
+            model.matrix(f"{blk}.ssm_in", E, inner + mixed + heads)
+            model.add(f"{blk}.ssm_conv1d.weight", taps, mixed, deviation=0.7)
+            model.add(f"{blk}.ssm_conv1d.bias", mixed, deviation=0.3)
+            model.add(f"{blk}.ssm_dt.bias", heads, mean=-1.0, deviation=1.0)
+            model.add(f"{blk}.ssm_a", 1, heads, mean=-1.0, deviation=0.2)
+            model.add(f"{blk}.ssm_d", 1, heads, mean=1.0, deviation=0.2)
+            model.add(f"{blk}.ssm_norm.weight", inner // groups, groups, mean=1.0, deviation=0.2)
+            model.matrix(f"{blk}.ssm_out", inner, E)
+        if experts:
+            model.experts(blk, experts, F)
+            model.feed_forward(blk, width=40, suffix="_shexp")
+        else:
+            model.feed_forward(blk)
+    return model
+
+
 def models():
     sandwich = ("attn_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm")
     yield gemma()
@@ -255,6 +363,12 @@ def models():
     yield olmo3()
     yield phi3("phi3-short", 512)
     yield phi3("phi3-long", 64)
+    yield lfm2("lfm2")
+    yield lfm2("lfm2moe", 8)
+    yield qwen35("qwen35")
+    yield qwen35("qwen35moe", 8)
+    yield granitehybrid("granitehybrid")
+    yield granitehybrid("granitehybrid-moe", 8)
 
 
 def main():
