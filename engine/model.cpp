@@ -19,10 +19,12 @@ struct Family {
 
 constexpr std::array kFamilies = {
     Family{"cohere2", models::read_cohere2},
+    Family{"deepseek2", models::read_deepseek2},
     Family{"falcon", models::read_falcon},
     Family{"gemma", models::read_gemma},
     Family{"gemma2", models::read_gemma2},
     Family{"gemma3", models::read_gemma3},
+    Family{"gemma4", models::read_gemma4},
     Family{"glm4", models::read_glm4},
     Family{"glm4moe", models::read_glm4moe},
     Family{"gpt-oss", models::read_gpt_oss},

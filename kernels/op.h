@@ -131,7 +131,7 @@ struct QueryTemperature {
   uint32_t length = 1;
 };
 
-// Optional norm, then rope, of q (in place) and k; then k and v join the cache of `layer`.
+// Norm and rope of q (in place) and k, as far as given; k and v, if any, join the cache of `layer`.
 struct CacheAppend {
   ValueId q, k, v;  // [queries * key_width], [keys * key_width], [keys * value_width]
   HeadNorm q_norm, k_norm;

@@ -100,14 +100,40 @@ class Extractor : public IdVisitor {
   std::vector<uint32_t> values_, weights_, ropes_, layers_, states_;
 };
 
+// Where operations work with caches.
+struct CacheUses : IdVisitor {
+  explicit CacheUses(const Program& program)
+      : first(program.layers.size(), SIZE_MAX), last(program.layers.size()) {
+    for (; op < program.ops.size(); ++op) {
+      Op copy = program.ops[op];
+      visit_ids(copy, *this);
+    }
+  }
+  void layer(uint32_t& id) override {
+    first[id] = std::min(first[id], op);
+    last[id] = op;
+  }
+  // Whether a cache is used both before and from operation `i` on.
+  bool cut_by(size_t i) const {
+    for (size_t id = 0; id < first.size(); ++id) {
+      if (first[id] < i && i <= last[id]) return true;
+    }
+    return false;
+  }
+
+  std::vector<size_t> first, last;  // per layer
+  size_t op = 0;
+};
+
 }  // namespace
 
 std::vector<OpGroup> op_groups(const Program& program) {
   const Liveness live(program);
+  const CacheUses caches(program);
   std::vector<OpGroup> groups;
   size_t begin = 0;
   for (size_t i = 1; i <= program.ops.size(); ++i) {
-    if (i < program.ops.size() && live.before(i).size() != 1) continue;
+    if (i < program.ops.size() && (live.before(i).size() != 1 || caches.cut_by(i))) continue;
     groups.push_back({begin, i});
     begin = i;
   }

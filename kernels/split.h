@@ -10,8 +10,8 @@
 namespace quern::kernels {
 
 // Operations [begin, end) that are joined to the rest by one value at each end, so that another
-// device can compute them at the price of moving that value: half a layer, as a rule. Attention and
-// what follows it share the cache of their layer, and are never apart either.
+// device can compute them at the price of moving that value: half a layer, as a rule. Operations on
+// the same cache are never apart either.
 struct OpGroup {
   size_t begin, end;
 };

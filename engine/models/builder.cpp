@@ -209,6 +209,41 @@ void ModelBuilder::project_qkv(uint32_t layer, const kernels::Heads& heads,
   model_.program.ops.push_back(std::move(projection));
 }
 
+kernels::Heads ModelBuilder::heads_of(uint32_t layer, uint32_t width) const {
+  return {.queries = static_cast<uint32_t>(config().heads[layer]),
+          .keys = static_cast<uint32_t>(config().kv_heads[layer]),
+          .key_width = width > 0 ? width : config().key_length,
+          .value_width = width > 0 ? width : config().value_length};
+}
+
+void ModelBuilder::project_q(uint32_t layer, const kernels::Heads& heads,
+                             std::string_view norm_stem) {
+  const uint64_t q_out = uint64_t{heads.queries} * heads.key_width;
+  model_.program.ops.push_back(
+      kernels::Projection{.in = x_,
+                          .norm = layer_norm(layer, norm_stem),
+                          .outputs = {linear(layer_name(layer, "attn_q"), config().embedding, q_out,
+                                             wide(q_, q_out))}});
+}
+
+void ModelBuilder::project_normed_values(uint32_t layer, const kernels::Heads& heads,
+                                         std::string_view norm_stem) {
+  const uint64_t out = uint64_t{heads.keys} * heads.key_width;
+  kernels::Program& program = model_.program;
+  project_q(layer, heads, norm_stem);
+  std::vector<kernels::Linear>& outputs = std::get<kernels::Projection>(program.ops.back()).outputs;
+  const auto add = [&](const char* stem, kernels::ValueId to) {
+    outputs.push_back(linear(layer_name(layer, stem), config().embedding, out, to));
+  };
+  add("attn_k", wide(k_, out));
+  add(layer_has(layer, "attn_v.weight") ? "attn_v" : "attn_k", wide(v_, out));
+  program.ops.push_back(kernels::GatedNorm{.x = v_,
+                                           .heads = heads.keys,
+                                           .width = heads.value_width,
+                                           .normalized = true,
+                                           .norm = {{.epsilon = config().norm_epsilon}}});
+}
+
 kernels::ValueId ModelBuilder::project_gated_qkv(uint32_t layer, const kernels::Heads& heads,
                                                  std::string_view norm_stem) {
   const uint64_t in = config().embedding, width = heads.key_width;
@@ -237,34 +272,36 @@ kernels::ValueId ModelBuilder::project_gated_qkv(uint32_t layer, const kernels::
 
 void ModelBuilder::attention(uint32_t layer, const AttentionOptions& options) {
   kernels::Program& program = model_.program;
-  const kernels::Heads heads{.queries = static_cast<uint32_t>(config().heads[layer]),
-                             .keys = static_cast<uint32_t>(config().kv_heads[layer]),
-                             .key_width = config().key_length,
-                             .value_width = config().value_length};
-  program.layers.push_back(heads);
+  const kernels::Heads heads = heads_of(layer, options.head_width);
+  const uint32_t cache = options.cache_of == kAbsent ? layer : options.cache_of;
+  program.layers.push_back(cache == layer ? heads : kernels::Heads{});
   kernels::ValueId gate = kAbsent;
   if (options.gated) {
     gate = project_gated_qkv(layer, heads, options.residual.norm);
+  } else if (cache != layer) {
+    project_q(layer, heads, options.residual.norm);
+  } else if (options.normed_values) {
+    project_normed_values(layer, heads, options.residual.norm);
   } else {
     project_qkv(layer, heads, options.residual.norm);
   }
   program.ops.push_back(kernels::CacheAppend{
       .q = q_,
-      .k = k_,
-      .v = v_,
+      .k = cache == layer ? k_ : kAbsent,
+      .v = cache == layer ? v_ : kAbsent,
       .q_norm = head_norm(layer_name(layer, "attn_q_norm"), heads.queries, heads.key_width,
                           options.qk_norm),
-      .k_norm =
-          head_norm(layer_name(layer, "attn_k_norm"), heads.keys, heads.key_width, options.qk_norm),
+      .k_norm = head_norm(layer_name(layer, "attn_k_norm"), heads.keys, heads.key_width,
+                          cache == layer ? options.qk_norm : HeadNorms{}),
       .rope = options.rope,
-      .layer = layer,
+      .layer = cache,
       .temperature = options.temperature});
   const float usual = 1.0f / std::sqrt(static_cast<float>(heads.key_width));
   const uint64_t out_width = uint64_t{heads.queries} * heads.value_width;
   program.ops.push_back(kernels::Attention{
       .q = q_,
       .out = wide(attended_, out_width),
-      .layer = layer,
+      .layer = cache,
       .scale = options.scale != 0 ? options.scale : usual,
       .softcap = options.softcap,
       .window = options.window,

@@ -53,6 +53,11 @@ class ModelBuilder {
     // attn_q holds, head by head, queries and a gate: what attention gives counts sigmoid(gate)
     // times.
     bool gated = false;
+    uint32_t head_width = 0;  // of keys and values; 0: the configuration's
+    // v = v / sqrt(mean(v^2)) per head; without attn_v, v is k before its norm.
+    bool normed_values = false;
+    uint32_t cache_of =
+        kernels::kAbsent;  // the layer whose keys and values are read; absent: its own
     kernels::QueryTemperature temperature = {};
   };
   // x = x + Wo · attention(norm(x)); biases where the file has them; q, k and v apart or fused.
@@ -80,6 +85,25 @@ class ModelBuilder {
 
   // x = x + out · (C * conv(B * X)) with [B, C, X] = in · norm(x) (LFM2).
   void short_conv(uint32_t layer, uint32_t taps);
+
+  // Of every token, one vector for each layer: (norm(model_proj · x / sqrt(E)) + sqrt(width) *
+  // row of per_layer_token_embd) / sqrt(2).
+  void layer_inputs(uint32_t width);
+  // x = x + norm(proj · (gelu(inp_gate · x) * the layer's vector)).
+  void add_layer_input(uint32_t layer, uint32_t width);
+  // x = layer_output_scale * x, where the file has it.
+  void scale_layer(uint32_t layer);
+
+  struct LatentOptions {
+    uint32_t latent;      // values that the cache keeps for a position, beside the rope's
+    uint32_t query_rank;  // of the two matrices that make queries; 0: there is one
+    uint32_t key_width, value_width;  // per head
+    uint32_t rope_width;              // the last values of a key, which are turned
+    float scale;
+    kernels::QueryTemperature temperature = {};
+  };
+  // x = x + Wo · attention(norm(x)) with latent keys and values.
+  void latent_attention(uint32_t layer, const LatentOptions& options);
 
   struct DeltaNetOptions {
     uint32_t key_heads, value_heads, width, taps;
@@ -115,6 +139,7 @@ class ModelBuilder {
   kernels::WeightId add(const gguf::TensorView& tensor, std::array<uint64_t, 4> shape);
   kernels::Linear linear(const std::string& stem, uint64_t in, uint64_t out, kernels::ValueId to);
   kernels::Norm norm(const std::string& stem, uint64_t width);
+  kernels::Heads heads_of(uint32_t layer, uint32_t width) const;
   kernels::Norm layer_norm(uint32_t layer, std::string_view stem);
   kernels::HeadNorm head_norm(const std::string& stem, uint64_t heads, uint64_t width,
                               HeadNorms over);
@@ -123,9 +148,17 @@ class ModelBuilder {
   // A value of exactly `width`, for operations that read whole rows; one for each use of a width.
   kernels::ValueId exactly(std::string_view use, uint64_t width);
   void project_qkv(uint32_t layer, const kernels::Heads& heads, std::string_view norm_stem);
+  // The same where only q is needed, and where values are brought to length.
+  void project_q(uint32_t layer, const kernels::Heads& heads, std::string_view norm_stem);
+  void project_normed_values(uint32_t layer, const kernels::Heads& heads,
+                             std::string_view norm_stem);
   // The same where attn_q is [q, gate] head by head; returns the gate.
   kernels::ValueId project_gated_qkv(uint32_t layer, const kernels::Heads& heads,
                                      std::string_view norm_stem);
+  struct LatentRows {
+    kernels::ValueId q, kv;  // [heads * key_width], [latent + rope_width]
+  };
+  LatentRows project_latent(uint32_t layer, const LatentOptions& options);
   // silu(conv(in)) with the weights of ssm_conv1d.
   kernels::ValueId ssm_conv(uint32_t layer, kernels::ValueId in, uint64_t width, uint32_t taps);
   // hidden = activation(gate · norm(x)) * (up · norm(x)).

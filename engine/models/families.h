@@ -6,10 +6,12 @@
 namespace quern::engine::models {
 
 Result<Model> read_cohere2(const gguf::File& file);
+Result<Model> read_deepseek2(const gguf::File& file);
 Result<Model> read_falcon(const gguf::File& file);
 Result<Model> read_gemma(const gguf::File& file);
 Result<Model> read_gemma2(const gguf::File& file);
 Result<Model> read_gemma3(const gguf::File& file);
+Result<Model> read_gemma4(const gguf::File& file);
 Result<Model> read_glm4(const gguf::File& file);
 Result<Model> read_glm4moe(const gguf::File& file);
 Result<Model> read_gpt2(const gguf::File& file);

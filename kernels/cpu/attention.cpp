@@ -342,10 +342,11 @@ void run(const CacheAppend& op, Context& context) {
     const uint32_t position = batch.positions[row];
     const uint32_t block = batch.block_tables[batch.sequences[row]][position / kBlockPositions];
     float* q = context.value(op.q) + row * q_width;
-    float* k = context.value(op.k) + row * heads.keys * heads.key_width;
-    const float* v = context.value(op.v) + row * heads.keys * heads.value_width;
     turn_q(row, q);
     warm(op.temperature, position, q, q_width);
+    if (op.k == kAbsent) return;
+    float* k = context.value(op.k) + row * heads.keys * heads.key_width;
+    const float* v = context.value(op.v) + row * heads.keys * heads.value_width;
     turn_k(row, k);
     for (uint32_t h = 0; h < heads.keys; ++h, k += heads.key_width, v += heads.value_width) {
       store_key(layout, context.cache.keys(op.layer, block, h), position % kTilePositions, k);

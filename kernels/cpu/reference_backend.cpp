@@ -291,13 +291,13 @@ class ReferenceExecutable final : public Executable {
     for (size_t row = 0; row < batch_->tokens.size(); ++row) {
       const uint32_t position = batch_->positions[row];
       turn(op.q, op.q_norm, row, heads.queries);
-      turn(op.k, op.k_norm, row, heads.keys);
+      if (op.k != kAbsent) turn(op.k, op.k_norm, row, heads.keys);
       const uint32_t steps = position / op.temperature.length;
       float* q = at(op.q, row, size_t{heads.queries} * heads.key_width);
       for (size_t i = 0; i < size_t{heads.queries} * heads.key_width; ++i) {
         q[i] = static_cast<float>(q[i] * (1 + op.temperature.slope * std::log(1.0 + steps)));
       }
-      for (uint32_t h = 0; h < heads.keys; ++h) {
+      for (uint32_t h = 0; op.k != kAbsent && h < heads.keys; ++h) {
         std::copy_n(at(op.k, row * heads.keys + h, heads.key_width), heads.key_width,
                     cache_.key(op.layer, block(row, position), position, h));
         std::copy_n(at(op.v, row * heads.keys + h, heads.value_width), heads.value_width,

@@ -56,6 +56,7 @@ uint32_t parts_of(const HeadNorm& norm, uint32_t heads) {
 Status OpRecorder::operate(const CacheAppend& op) {
   const Heads& heads = b_.program.layers[op.layer];
   if (!fits_shaders(heads)) return unsupported("heads of this width");
+  if (op.k == kAbsent) return unsupported("layers that share a cache");
   if (!fit_shader(op.q_norm, op.k_norm)) return unsupported("these norms of heads");
   const Rope* rope = op.rope == kAbsent ? nullptr : &b_.program.ropes[op.rope];
   const uint32_t constants[] = {kAppendWidth, b_.device.caps().subgroup_size,

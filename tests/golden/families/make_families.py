@@ -330,6 +330,80 @@ def granitehybrid(name, experts=0):
     return model
 
 
+def deepseek2(name, rank, **more):
+    latent, turned, d, dv = 16, 4, 12, 8
+    model = Family(name, "deepseek2", attention__head_count_kv=1,
+                   attention__key_length=latent + turned, attention__value_length=latent,
+                   attention__key_length_mla=d, attention__value_length_mla=dv,
+                   attention__kv_lora_rank=latent, rope__dimension_count=turned,
+                   leading_dense_block_count=1, expert_count=8, expert_used_count=3,
+                   expert_feed_forward_length=24, expert_shared_count=2, **more)
+    model.ends()
+    for layer in range(L):
+        blk = f"blk.{layer}"
+        model.norm(f"{blk}.attn_norm", E)
+        model.norm(f"{blk}.ffn_norm", E)
+        if rank:
+            model.matrix(f"{blk}.attn_q_a", E, rank)
+            model.norm(f"{blk}.attn_q_a_norm", rank)
+            model.matrix(f"{blk}.attn_q_b", rank, H * d)
+        else:
+            model.matrix(f"{blk}.attn_q", E, H * d)
+        model.matrix(f"{blk}.attn_kv_a_mqa", E, latent + turned)
+        model.norm(f"{blk}.attn_kv_a_norm", latent)
+        model.matrix(f"{blk}.attn_k_b", d - turned, latent, H)
+        model.matrix(f"{blk}.attn_v_b", latent, dv, H)
+        model.matrix(f"{blk}.attn_output", H * dv, E)
+        if layer == 0:
+            model.feed_forward(blk)
+            continue
+        model.experts(blk, 8, 24)
+        if rank:
+            model.add(f"{blk}.exp_probs_b.bias", 8, deviation=0.1)
+        model.feed_forward(blk, width=48, suffix="_shexp")
+    return model
+
+
+def gemma4(name, inputs=0, shared=0):
+    wide, layers = 12, 6  # one layer of three has no window
+    full = [layer % 3 == 2 for layer in range(layers)]
+    keys = dict(embedding_length_per_layer_input=inputs, attention__shared_kv_layers=shared)
+    model = Family(name, "gemma4", block_count=layers, attention__key_length=wide,
+                   attention__value_length=wide, attention__key_length_swa=D,
+                   attention__value_length_swa=D, rope__dimension_count=wide,
+                   rope__dimension_count_swa=D, rope__freq_base=1000000.0,
+                   rope__freq_base_swa=10000.0, attention__sliding_window=8,
+                   attention__sliding_window_pattern=[not f for f in full],
+                   attention__head_count_kv=[1 if f and not shared else HK for f in full],
+                   final_logit_softcapping=30.0, **keys)
+    model.ends(tied=True)
+    model.add("rope_freqs.weight", wide // 2, mean=1.0, deviation=0.0)
+    if inputs:
+        model.matrix("per_layer_token_embd", inputs * layers, V)
+        model.matrix("per_layer_model_proj", E, inputs * layers)
+        model.norm("per_layer_proj_norm", inputs)
+    for layer in range(layers):
+        blk, d = f"blk.{layer}", wide if full[layer] else D
+        keys_out = d * (1 if full[layer] and not shared else HK)
+        for norm in ("attn_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm"):
+            model.norm(f"{blk}.{norm}", E)
+        model.matrix(f"{blk}.attn_q", E, H * d)
+        model.norm(f"{blk}.attn_q_norm", d)
+        if layer < layers - shared:
+            model.matrix(f"{blk}.attn_k", E, keys_out)
+            model.norm(f"{blk}.attn_k_norm", d)
+            if shared or not full[layer]:
+                model.matrix(f"{blk}.attn_v", E, keys_out)
+        model.matrix(f"{blk}.attn_output", H * d, E)
+        model.feed_forward(blk)
+        if inputs:
+            model.matrix(f"{blk}.inp_gate", E, inputs)
+            model.matrix(f"{blk}.proj", inputs, E)
+            model.norm(f"{blk}.post_norm", E)
+        model.add(f"{blk}.layer_output_scale.weight", 1, mean=0.8, deviation=0.1)
+    return model
+
+
 def models():
     sandwich = ("attn_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm")
     yield gemma()
@@ -363,6 +437,15 @@ def models():
     yield olmo3()
     yield phi3("phi3-short", 512)
     yield phi3("phi3-long", 64)
+    yield deepseek2("deepseek2-yarn", 24, attention__q_lora_rank=24, expert_weights_scale=1.0,
+                    rope__scaling__type="yarn", rope__scaling__factor=4.0,
+                    rope__scaling__original_context_length=16,
+                    rope__scaling__yarn_log_multiplier=0.0707)
+    yield deepseek2("deepseek2", 24, attention__q_lora_rank=24, expert_weights_norm=True,
+                    expert_weights_scale=2.5, expert_gating_func=2, expert_group_count=4,
+                    expert_group_used_count=2)
+    yield gemma4("gemma4")
+    yield gemma4("gemma4-inputs", inputs=8, shared=3)
     yield lfm2("lfm2")
     yield lfm2("lfm2moe", 8)
     yield qwen35("qwen35")
