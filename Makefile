@@ -3,7 +3,7 @@
 JOBS ?= $(shell nproc)
 PRESETS := release debug asan tsan
 
-.PHONY: run build test check packages format tidy test-kernel bench-kernel $(addprefix test-,$(PRESETS))
+.PHONY: run build test check packages format format-check tidy tidy-all test-kernel bench-kernel $(addprefix test-,$(PRESETS))
 
 run: build
 	./build/release/quern run
@@ -16,7 +16,7 @@ test: build
 	ctest --preset release -j $(JOBS)
 
 # The suite under AddressSanitizer + UBSan and under ThreadSanitizer, then format and tidy.
-check: test-asan test-tsan format-check tidy
+check: test-asan test-tsan format-check tidy-all
 
 test-%: packages
 	cmake --preset $*
@@ -46,10 +46,16 @@ packages:
 SOURCES = $(shell git ls-files '*.cpp' '*.h')
 
 format:
-	clang-format -i $(SOURCES)
+	@clang-format -i $(SOURCES)
 
 format-check:
-	clang-format --dry-run --Werror $(SOURCES)
+	@clang-format --dry-run --Werror $(SOURCES)
 
-tidy: build
+# tidy looks at the sources that differ from the commit BASE, and takes seconds; tidy-all at all.
+BASE ?= HEAD
+
+tidy: build/release/build.ninja
+	./tools/tidy.sh build/release $(BASE)
+
+tidy-all: build
 	./tools/tidy.sh build/release
