@@ -2,11 +2,15 @@
 """Quern beside its peers, in one run: medians of interleaved rounds, and ratios.
 
     bench/peers/setup.sh ~/peers
-    bench/peers/compare.py --quern build/release/quern --llama ~/peers/llama_driver \\
-        --ik ~/ik_llama.cpp/build/bin/llama-bench MODEL.gguf...
+    bench/peers/compare.py --meter ~/peers/meter --quern build/release/quern \\
+        --llama ~/peers/llama_driver --ik ~/ik_llama.cpp/build/bin/llama-bench MODEL.gguf...
 
-Every round runs every engine once on every model, one after the other, so that whatever the machine
-does in the meantime meets all of them. A round measures prefill and decode with 2 threads (-t).
+Every round runs every engine once on every model, in turns, so that whatever the machine does in the
+meantime meets all of them. A round measures prefill and decode with 2 threads (-t).
+
+Decode reads memory, and on a shared machine memory is twice as fast in one second as in another. So a
+meter reads memory before and after every run; a run between two that differ by more than --drift is
+measured again, and ratios compare what each engine made of the memory that it had.
 Prints a Markdown table; --json FILE keeps every sample.
 """
 import argparse
@@ -16,6 +20,8 @@ import statistics
 import subprocess
 import sys
 import time
+
+ATTEMPTS = 5  # at a run with steady memory
 
 
 def busy_share(seconds=2.0):
@@ -36,26 +42,49 @@ def run(command):
     return result.stdout
 
 
+class Meter:
+    """How fast memory can be read now (meter.cpp)."""
+
+    def __init__(self, program, threads):
+        self.process = subprocess.Popen([program, str(threads)], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, text=True)
+
+    def bandwidth(self):
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return float(self.process.stdout.readline())
+
+    def around(self, measure, drift):
+        """The figures of measure(), with the bandwidth around it, once that changed no more than by
+        the share `drift` (None: any change will do)."""
+        for _ in range(ATTEMPTS):
+            before = self.bandwidth()
+            figures = measure()
+            after = self.bandwidth()
+            figures["bandwidth"] = (before + after) / 2
+            if drift is None or max(before, after) <= (1 + drift) * min(before, after):
+                break
+            print(f"memory went from {before / 1e9:.0f} to {after / 1e9:.0f} GB/s: again",
+                  file=sys.stderr)
+        return figures
+
+
 class Quern:
     name = "quern"
 
     def __init__(self, program):
         self.program = program
 
-    def measure(self, model, options):
-        data = json.loads(run([self.program, "bench", model, "-p", str(options.prefill), "-n",
-                               str(options.decode), "-d", str(options.depth), "--threads",
-                               str(options.threads), "-r", "1", "--json"]))
-        figures = {}
-        for result in data["results"]:
-            if result["test"] == "prefill":
-                figures["prefill"] = result["tokens_per_second"]["median"]
-            if result["test"] == "decode":
-                figures["decode"] = result["tokens_per_second"]["median"]
-                figures["bytes"] = result["work"]["bytes"] / options.decode
-        figures["bandwidth"] = max(r["read_bandwidth"] for r in data["rooflines"])
-        figures["int8_peak"] = max(r["int8_peak"] for r in data["rooflines"])
-        return figures
+    def run(self, model, options, prefill, decode):
+        data = json.loads(run([self.program, "bench", model, "--profile", "quick", "-p",
+                               str(prefill), "-n", str(decode), "-d", str(options.depth),
+                               "--threads", str(options.threads), "-r", str(options.repetitions),
+                               "--json"]))
+        result = data["results"][0]
+        return {"speed": result["tokens_per_second"]["median"],
+                "bytes": result["work"]["bytes"] / result["tokens"],
+                "int8_ops": result["work"]["int8_ops"] / result["tokens"],
+                "int8_peak": max(r["int8_peak"] for r in data["rooflines"])}
 
 
 class Ik:
@@ -65,19 +94,15 @@ class Ik:
         self.program, self.repack = program, repack
         self.name = "ik -rtr 1" if repack else "ik"
 
-    def measure(self, model, options):
-        command = [self.program, "-m", model, "-t", str(options.threads), "-r", "1", "-o", "json",
-                   "-rtr", str(int(self.repack)), "-p", str(options.prefill)]
-        if options.depth:
-            command += ["-n", "0", "-gp", f"{options.depth},{options.decode}"]
+    def run(self, model, options, prefill, decode):
+        command = [self.program, "-m", model, "-t", str(options.threads), "-r",
+                   str(options.repetitions), "-o", "json", "-rtr", str(int(self.repack)),
+                   "-p", str(prefill)]
+        if decode and options.depth:
+            command += ["-n", "0", "-gp", f"{options.depth},{decode}"]
         else:
-            command += ["-n", str(options.decode)]
-        results = json.loads(run(command))
-        figures = {}
-        for result in results:
-            kind = "prefill" if result["n_gen"] == 0 else "decode"
-            figures[kind] = result["avg_ts"]
-        return figures
+            command += ["-n", str(decode)]
+        return {"speed": statistics.median(json.loads(run(command))[0]["samples_ts"])}
 
 
 class Llama:
@@ -86,19 +111,40 @@ class Llama:
     def __init__(self, program):
         self.program = program
 
-    def measure(self, model, options):
-        def call(prefill, decode):
-            return json.loads(run([self.program, model, str(prefill), str(decode),
-                                   str(options.threads)]))
-        if not options.depth:
-            return call(options.prefill, options.decode)
-        return {"prefill": call(options.prefill, 1)["prefill"],
-                "decode": call(options.depth, options.decode)["decode"]}
+    def run(self, model, options, prefill, decode):
+        figures = json.loads(run([self.program, model, str(prefill or max(options.depth, 1)),
+                                  str(decode), str(options.threads), str(options.repetitions)]))
+        return {"speed": figures["decode" if decode else "prefill"]}
 
 
-def spread(samples):
-    middle = statistics.median(samples)
-    return f"{middle:.1f} ± {(max(samples) - min(samples)) / 2:.1f}"
+def spread(runs):
+    speeds = [r["speed"] for r in runs]
+    return f"{statistics.median(speeds):.1f} ± {(max(speeds) - min(speeds)) / 2:.1f}"
+
+
+def share_of_memory(run, weights):
+    """Share of what the meter read that the engine's reading of weights came to."""
+    return run["speed"] * weights / run["bandwidth"]
+
+
+def ratio(mine, theirs, kind):
+    """Median over the rounds; decode in relation to the memory of its moment."""
+    def figure(sample):
+        return share_of_memory(sample, 1) if kind == "decode" else sample["speed"]
+    return f"{statistics.median(figure(a) / figure(b) for a, b in zip(mine, theirs)):.2f}"
+
+
+def roofline(by_engine, kind):
+    """Decode: share of the larger of the meter's rate and the best that any engine reached.
+    Prefill: Quern's integer operations as a share of their peak."""
+    mine = by_engine["quern"]
+    if kind == "prefill":
+        share = statistics.median(r["speed"] * r["int8_ops"] / r["int8_peak"] for r in mine)
+        return f"{share:.0%}"
+    weights = mine[0]["bytes"]
+    shares = {name: statistics.median(share_of_memory(r, weights) for r in runs)
+              for name, runs in by_engine.items()}
+    return f"{shares['quern'] / max(1, *shares.values()):.0%} ({shares['quern']:.0%} of the meter)"
 
 
 def table(samples, engines, kind):
@@ -106,28 +152,14 @@ def table(samples, engines, kind):
     others = [e.name for e in engines if e.name != "quern"]
     lines = [f"| {kind} | quern | " + " | ".join(f"{o} | ratio" for o in others) + " | of roofline |",
              "|---" * (len(others) * 2 + 3) + "|"]
-    for model, by_engine in samples.items():
-        mine = [s[kind] for s in by_engine["quern"]]
-        cells = [pathlib.Path(model).stem, spread(mine)]
+    for model, kinds in samples.items():
+        by_engine = kinds[kind]
+        cells = [pathlib.Path(model).stem, spread(by_engine["quern"])]
         for other in others:
-            theirs = [s[kind] for s in by_engine[other]]
-            # Round by round: what the machine did in a round is in both figures.
-            ratios = [a / b for a, b in zip(mine, theirs)]
-            cells += [spread(theirs), f"{statistics.median(ratios):.2f}"]
+            cells += [spread(by_engine[other]), ratio(by_engine["quern"], by_engine[other], kind)]
         cells.append(roofline(by_engine, kind))
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
-
-
-def roofline(by_engine, kind):
-    """Decode: share of the larger of the probe and the best rate that any engine reached."""
-    if kind != "decode":
-        return ""
-    weights = statistics.median(s["bytes"] for s in by_engine["quern"])
-    probe = statistics.median(s["bandwidth"] for s in by_engine["quern"])
-    best = max(statistics.median(s["decode"] for s in runs) for runs in by_engine.values()) * weights
-    mine = statistics.median(s["decode"] for s in by_engine["quern"]) * weights
-    return f"{mine / 1e9:.1f} of {max(probe, best) / 1e9:.1f} GB/s, {mine / max(probe, best):.0%}"
 
 
 def main():
@@ -138,10 +170,14 @@ def main():
     parser.add_argument("--ik", help="llama-bench of ik_llama.cpp")
     parser.add_argument("--llama", help="llama_driver, made by setup.sh")
     parser.add_argument("-p", "--prefill", type=int, default=512)
-    parser.add_argument("-n", "--decode", type=int, default=64)
+    parser.add_argument("-n", "--decode", type=int, default=32)
     parser.add_argument("-d", "--depth", type=int, default=0, help="tokens before the decoded ones")
     parser.add_argument("-t", "--threads", type=int, default=2)
     parser.add_argument("-r", "--rounds", type=int, default=5)
+    parser.add_argument("--repetitions", type=int, default=3, help="within a run; its median counts")
+    parser.add_argument("--meter", required=True, help="meter, made by setup.sh")
+    parser.add_argument("--drift", type=float, default=0.2,
+                        help="how much memory may change during a run of decoding")
     parser.add_argument("--json", help="file for all samples")
     parser.add_argument("--anyway", action="store_true", help="measure on a busy machine")
     options = parser.parse_args()
@@ -155,16 +191,23 @@ def main():
     if busy > 0.05 and not options.anyway:
         sys.exit(f"the machine is {busy:.0%} busy: stop what runs, or measure --anyway")
 
-    samples = {model: {engine.name: [] for engine in engines} for model in options.models}
+    meter = Meter(options.meter, options.threads)
+    kinds = {"prefill": (options.prefill, 0), "decode": (0, options.decode)}
+    kinds = {kind: tokens for kind, tokens in kinds.items() if any(tokens)}
+    samples = {model: {kind: {engine.name: [] for engine in engines} for kind in kinds}
+               for model in options.models}
     for index in range(options.rounds):
         for model in options.models:
-            for engine in engines:
-                samples[model][engine.name].append(engine.measure(model, options))
-                print(f"round {index + 1}/{options.rounds} {pathlib.Path(model).stem} {engine.name}",
-                      file=sys.stderr)
+            for kind, tokens in kinds.items():
+                for engine in engines[index % len(engines):] + engines[:index % len(engines)]:
+                    figures = meter.around(lambda: engine.run(model, options, *tokens),
+                                           options.drift if kind == "decode" else None)
+                    samples[model][kind][engine.name].append(figures)
+                    print(f"round {index + 1}/{options.rounds} {pathlib.Path(model).stem} {kind} "
+                          f"{engine.name}: {figures['speed']:.1f}", file=sys.stderr)
     if options.json:
         json.dump(samples, open(options.json, "w"), indent=1)
-    for kind in ("prefill", "decode"):
+    for kind in kinds:
         print(table(samples, engines, kind), end="\n\n")
 
 

@@ -1,9 +1,11 @@
 // Times the prebuilt llama.cpp (release 0.5.0) that the npm package @node-llama-cpp/linux-x64
 // ships:
-//   llama_driver MODEL.gguf PREFILL DECODE THREADS     one line of JSON: tokens per second
+//   llama_driver MODEL.gguf PREFILL DECODE THREADS REPETITIONS     one line of JSON: tokens/s,
+//   medians
 // Only the public C API is used. The package has no headers: its parameter structs are opaque
 // memory here (512 bytes, more than any has), and the fields in use are at offsets that were read
 // off that release's defaults.
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
@@ -52,6 +54,12 @@ void ggml_backend_load_all_from_path(const char* path);
 
 namespace {
 
+double median(std::vector<double> values) {
+  if (values.empty()) return 0;
+  std::ranges::sort(values);
+  return values[values.size() / 2];
+}
+
 double seconds() {
   const auto now = std::chrono::steady_clock::now().time_since_epoch();
   return std::chrono::duration<double>(now).count();
@@ -60,9 +68,12 @@ double seconds() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 5)
-    return std::fprintf(stderr, "usage: llama_driver MODEL PREFILL DECODE THREADS\n"), 2;
-  const int prefill = std::atoi(argv[2]), decode = std::atoi(argv[3]), threads = std::atoi(argv[4]);
+  if (argc != 6) {
+    return std::fprintf(stderr, "usage: llama_driver MODEL PREFILL DECODE THREADS REPETITIONS\n"),
+           2;
+  }
+  const int prefill = std::atoi(argv[2]), decode = std::atoi(argv[3]), threads = std::atoi(argv[4]),
+            repetitions = std::atoi(argv[5]);
   llama_log_set([](int, const char*, void*) {}, nullptr);
   ggml_backend_load_all_from_path(PEER_FOLDER);
   llama_backend_init();
@@ -80,7 +91,8 @@ int main(int argc, char** argv) {
 
   std::vector<int32_t> tokens(static_cast<size_t>(prefill));
   for (int i = 0; i < prefill; ++i) tokens[static_cast<size_t>(i)] = (i * 7919 + 13) % vocabulary;
-  for (const bool warm_up : {true, false}) {
+  std::vector<double> prefilled, decoded;
+  for (int repetition = 0; repetition <= repetitions; ++repetition) {  // the first warms up
     llama_memory_clear(llama_get_memory(context), true);
     const double start = seconds();
     for (int i = 0; i < prefill; i += 512) {
@@ -89,13 +101,14 @@ int main(int argc, char** argv) {
     }
     const double middle = seconds();
     int32_t token = 1;
-    for (int i = 0; i < (warm_up ? 2 : decode); ++i) {
+    for (int i = 0; i < decode; ++i) {
       if (llama_decode(context, llama_batch_get_one(&token, 1)) != 0) return 1;
       const float* logits = llama_get_logits_ith(context, -1);
       token = static_cast<int32_t>((i * 31 + 7 + static_cast<int>(logits[0] > 0)) % vocabulary);
     }
-    if (warm_up) continue;
-    std::printf("{\"prefill\": %.3f, \"decode\": %.3f}\n", prefill / (middle - start),
-                decode / (seconds() - middle));
+    if (repetition == 0) continue;
+    prefilled.push_back(prefill / (middle - start));
+    decoded.push_back(decode / (seconds() - middle));
   }
+  std::printf("{\"prefill\": %.3f, \"decode\": %.3f}\n", median(prefilled), median(decoded));
 }
