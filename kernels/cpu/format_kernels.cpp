@@ -44,7 +44,35 @@ void unpack_reference(const gguf::FormatInfo& format, const WeightTile& tile, si
   }
 }
 
+void unpack_scaled_reference(const gguf::FormatInfo& format, const WeightTile& tile, size_t k,
+                             Panel& panel) {
+  for (size_t row = 0; row < kPanelRows; ++row) {
+    reference::UnpackedBlock block;
+    reference::unpack(format.format, tile.bytes + row * tile.stride + format.row_bytes(k), block);
+    for (size_t i = 0; i < kPanelValues; ++i) {
+      const int code = block.codes[i] * block.scale_codes[i / 16] + scaled_bias(format.format);
+      panel.codes[i / 4][row][i % 4] = static_cast<uint8_t>(code);
+    }
+    panel.scale[0][row] = block.block_scale;
+    panel.min[0][row] = block.block_min;
+    for (size_t g = 0; g < kPanelValues / 16; ++g) {
+      panel.min_codes[g / 2][row][g % 2] = static_cast<int16_t>(block.min_codes[g]);
+    }
+  }
+}
+
 }  // namespace
+
+void unpack_product_panel(gguf::Format format, const WeightTile& tile, size_t k, size_t values,
+                          Panel& panel) {
+  if (!scales_codes(format)) return unpack_panel(format, tile, k, values, panel);
+  assert(values == kPanelValues);
+  if (const FormatKernels kernels = format_kernels(format); kernels.unpack_scaled) {
+    kernels.unpack_scaled(tile, k, panel);
+  } else {
+    unpack_scaled_reference(gguf::info(format), tile, k, panel);
+  }
+}
 
 void unpack_panel(gguf::Format format, const WeightTile& tile, size_t k, size_t values,
                   Panel& panel) {

@@ -36,9 +36,14 @@ struct Scratch {
 
 // A panel product: what the kernels need to know of the format.
 struct PanelFormat {
-  size_t scale_group;
+  size_t scale_group;  // 256: a scaled panel
   int bias;
   bool minimum;
+
+  static PanelFormat of(gguf::Format format) {
+    if (scales_codes(format)) return {kPanelValues, scaled_bias(format), has_minimum(format)};
+    return {gguf::info(format).scale_group, code_bias(format), has_minimum(format)};
+  }
 };
 
 }  // namespace quern::kernels::cpu
@@ -49,41 +54,84 @@ namespace quern::kernels::cpu::HWY_NAMESPACE {
 
 #if HWY_TARGET == HWY_SCALAR
 
+// What token t's activations of a group say.
+struct GroupOfToken {
+  int8_t codes[kActivationGroup];
+  int16_t sums[2];  // of the halves
+  float scale;
+  float scaled_sum;  // of the whole group
+  float scaled_half[2];
+
+  GroupOfToken(const std::byte* x, size_t tokens, size_t t) {
+    for (size_t k = 0; k < kActivationGroup; ++k) {
+      std::memcpy(codes + k, x + ActivationGroup::code(tokens, t, k), 1);
+    }
+    std::memcpy(sums, x + ActivationGroup::sums(tokens, t), sizeof sums);
+    std::memcpy(&scale, x + ActivationGroup::scale(tokens, t), 4);
+    std::memcpy(&scaled_sum, x + ActivationGroup::scaled_sum(tokens, t), 4);
+    std::memcpy(scaled_half, x + ActivationGroup::scaled_half(tokens, t, 0), sizeof scaled_half);
+  }
+};
+
+// Product of `count` codes of a lane from value k on with activation codes x.
+int32_t Dot(const Panel& panel, size_t lane, int bias, size_t k, size_t count, const int8_t* x) {
+  int32_t dot = 0;
+  for (size_t i = 0; i < count; ++i) {
+    dot += (panel.codes[(k + i) / 4][lane][(k + i) % 4] - bias) * x[i];
+  }
+  return dot;
+}
+
+// acc and min += group g of a row.
+void AddGroup(const Panel& panel, size_t lane, const PanelFormat& format, size_t g,
+              const GroupOfToken& x, float& acc, float& min) {
+  const size_t parts = kActivationGroup / format.scale_group;  // scale groups per 32 values
+  float product = 0;
+  for (size_t part = 0; part < parts; ++part) {
+    const size_t first = part * format.scale_group, group = g * parts + part;
+    const auto dot = static_cast<float>(Dot(panel, lane, format.bias, g * kActivationGroup + first,
+                                            format.scale_group, x.codes + first));
+    const float weight = panel.scale[group][lane];
+    product = part == 0 ? dot * weight : std::fma(dot, weight, product);
+    if (!format.minimum) continue;
+    min = std::fma(panel.min[group][lane], parts == 1 ? x.scaled_sum : x.scaled_half[part], min);
+  }
+  acc = std::fma(product, x.scale, acc);
+}
+// The same of a scaled panel, to the sums of its block.
+void AddScaledGroup(const Panel& panel, size_t lane, const PanelFormat& format, size_t g,
+                    const GroupOfToken& x, float& block, float& least) {
+  const int32_t dot =
+      Dot(panel, lane, format.bias, g * kActivationGroup, kActivationGroup, x.codes);
+  block = std::fma(static_cast<float>(dot), x.scale, block);
+  if (!format.minimum) return;
+  const int16_t* codes = panel.min_codes[g][lane];
+  least = std::fma(static_cast<float>(codes[0] * x.sums[0] + codes[1] * x.sums[1]), x.scale, least);
+}
+
 // acc and mins of `tokens` tokens += the products of `values` values; x: their first group.
 void MultiplyBlock(const Panel* panels, const PanelFormat& format, size_t values,
                    const std::byte* x, size_t tokens, RowSums* acc, RowSums* mins) {
-  const size_t parts = kActivationGroup / format.scale_group;  // scale groups per 32 values
-  for (size_t g = 0; g < values / kActivationGroup; ++g) {
-    for (size_t t = 0; t < tokens; ++t) {
-      const std::byte* at = x + g * tokens * ActivationGroup::kBytesPerToken;
-      int8_t codes[kActivationGroup];
-      for (size_t k = 0; k < kActivationGroup; ++k) {
-        std::memcpy(codes + k, at + ActivationGroup::code(tokens, t, k), 1);
-      }
-      float scale, scaled[3];  // of the whole group, of its halves
-      std::memcpy(&scale, at + ActivationGroup::scale(tokens, t), 4);
-      std::memcpy(scaled, at + ActivationGroup::scaled_sum(tokens, t), 4);
-      std::memcpy(scaled + 1, at + ActivationGroup::scaled_half(tokens, t, 0), 8);
+  for (size_t t = 0; t < tokens; ++t) {
+    float block[kRowTile] = {}, least[kRowTile] = {};  // of a scaled panel
+    for (size_t g = 0; g < values / kActivationGroup; ++g) {
+      const GroupOfToken group(x + g * tokens * ActivationGroup::kBytesPerToken, tokens, t);
       for (size_t row = 0; row < kRowTile; ++row) {
         const Panel& panel = panels[row / kPanelRows];
-        const size_t lane = row % kPanelRows;
-        float product = 0;
-        for (size_t part = 0; part < parts; ++part) {
-          int32_t dot = 0;
-          for (size_t k = part * format.scale_group; k < (part + 1) * format.scale_group; ++k) {
-            const size_t at_k = g * kActivationGroup + k;
-            dot += (panel.codes[at_k / 4][lane][at_k % 4] - format.bias) * codes[k];
-          }
-          const float weight = panel.scale[g * parts + part][lane];
-          product = part == 0 ? static_cast<float>(dot) * weight
-                              : std::fma(static_cast<float>(dot), weight, product);
-          if (format.minimum) {
-            const float sum = parts == 1 ? scaled[0] : scaled[1 + part];
-            mins[t].rows[row] = std::fma(panel.min[g * parts + part][lane], sum, mins[t].rows[row]);
-          }
+        if (format.scale_group == kPanelValues) {
+          AddScaledGroup(panel, row % kPanelRows, format, g, group, block[row], least[row]);
+        } else {
+          AddGroup(panel, row % kPanelRows, format, g, group, acc[t].rows[row], mins[t].rows[row]);
         }
-        acc[t].rows[row] = std::fma(product, scale, acc[t].rows[row]);
       }
+    }
+    if (format.scale_group != kPanelValues) continue;
+    for (size_t row = 0; row < kRowTile; ++row) {
+      const Panel& panel = panels[row / kPanelRows];
+      const size_t lane = row % kPanelRows;
+      acc[t].rows[row] = std::fma(block[row], panel.scale[0][lane], acc[t].rows[row]);
+      if (!format.minimum) continue;
+      mins[t].rows[row] = std::fma(least[row], panel.min[0][lane], mins[t].rows[row]);
     }
   }
 }
@@ -109,6 +157,9 @@ struct PanelPart {
   }
   HWY_INLINE VF Min(size_t v, size_t group) const {
     return hn::Load(DF(), panel(v).min[group] + lane(v));
+  }
+  HWY_INLINE VI MinCodes(size_t v, size_t group) const {
+    return hn::Load(DI(), reinterpret_cast<const int32_t*>(panel(v).min_codes[group][lane(v)]));
   }
 };
 
@@ -221,11 +272,68 @@ void MultiplyTokens(const Panel* panels, const PanelFormat& format, size_t value
   }
 }
 
+// sums of a block of 256 values: block[v][t] = Σ f32(integer(v, t)) * a_t over its groups of 32,
+// then sums += block * factor. integers(g, x, out) computes those of group g.
+template <size_t kTokens, class Integers, class Factor>
+HWY_INLINE void AddScaledBlock(size_t row, const std::byte* x, const Integers& integers,
+                               const Factor& factor, RowSums* sums) {
+  const DF d;
+  VF block[kVectors][kTokens];
+  Unroll<kTokens>([&](auto t) QUERN_INLINE_LAMBDA {
+    Unroll<kVectors>([&](auto v) QUERN_INLINE_LAMBDA { block[v][t] = hn::Zero(d); });
+  });
+  for (size_t g = 0; g < kPanelValues / kActivationGroup; ++g) {
+    VI values[kVectors][kTokens];
+    integers(g, x, values);
+    Unroll<kTokens>([&](auto t) QUERN_INLINE_LAMBDA {
+      const VF scale = BroadcastFloat(x + ActivationGroup::scale(kTokens, t));
+      Unroll<kVectors>([&](auto v) QUERN_INLINE_LAMBDA {
+        block[v][t] = hn::MulAdd(hn::ConvertTo(d, values[v][t]), scale, block[v][t]);
+      });
+    });
+    x += kTokens * ActivationGroup::kBytesPerToken;
+  }
+  Unroll<kVectors>([&](auto v) QUERN_INLINE_LAMBDA {
+    Unroll<kTokens>([&](auto t) QUERN_INLINE_LAMBDA {
+      float* at = sums[t].rows + row + v * kLanes;
+      hn::Store(hn::MulAdd(block[v][t], factor(v), hn::Load(d, at)), d, at);
+    });
+  });
+}
+
+// The products of a scaled panel: 256 values.
+template <size_t kTokens>
+void MultiplyScaled(const Panel* panels, const PanelFormat& format, const std::byte* x,
+                    RowSums* acc, RowSums* mins) {
+  for (size_t row = 0; row < kRowTile; row += kVectors * kLanes) {
+    const PanelPart part{panels, row};
+    const auto products = [&](size_t g, const std::byte* at, auto& dots) HWY_ATTR {
+      DotGroup<kTokens, kActivationGroup, 0, true>(part, g * kActivationGroup / 4, at, format.bias,
+                                                   dots);
+    };
+    const auto minimums = [&](size_t g, const std::byte* at, auto& dots) HWY_ATTR {
+      Unroll<kTokens>([&](auto t) QUERN_INLINE_LAMBDA {
+        const VI sums = Broadcast(at + ActivationGroup::sums(kTokens, t));
+        Unroll<kVectors>([&](auto v) QUERN_INLINE_LAMBDA {
+          dots[v][t] = DotPairs(hn::Zero(DI()), part.MinCodes(v, g), sums);
+        });
+      });
+    };
+    AddScaledBlock<kTokens>(
+        row, x, products, [&](auto v) HWY_ATTR { return part.Scale(v, 0); }, acc);
+    if (!format.minimum) continue;
+    AddScaledBlock<kTokens>(
+        row, x, minimums, [&](auto v) HWY_ATTR { return part.Min(v, 0); }, mins);
+  }
+}
+
 // acc and mins of `tokens` tokens += the products of `values` values; x: their first group.
 void MultiplyBlock(const Panel* panels, const PanelFormat& format, size_t values,
                    const std::byte* x, size_t tokens, RowSums* acc, RowSums* mins) {
   const auto multiply = [&](auto count) HWY_ATTR {
-    if (format.scale_group == kActivationGroup) {
+    if (format.scale_group == kPanelValues) {
+      MultiplyScaled<count>(panels, format, x, acc, mins);
+    } else if (format.scale_group == kActivationGroup) {
       MultiplyTokens<count, kActivationGroup>(panels, format, values, x, acc, mins);
     } else {
       MultiplyTokens<count, kSumGroup>(panels, format, values, x, acc, mins);
@@ -286,7 +394,7 @@ void unpack(const MatMulTile& tile, size_t panel, size_t k, size_t values, Scrat
     rows = copy_rows(format, rows, count, k, values, scratch.row_copies);
     k = 0;
   }
-  unpack_panel(tile.format, rows, k, values, scratch.panels[panel]);
+  unpack_product_panel(tile.format, rows, k, values, scratch.panels[panel]);
 }
 
 void multiply_panels(const MatMulTile& tile, std::byte* scratch) {
@@ -294,8 +402,7 @@ void multiply_panels(const MatMulTile& tile, std::byte* scratch) {
   auto* acc = reinterpret_cast<RowSums*>(scratch + sizeof(Scratch));
   RowSums* mins = acc + tile.tokens;
   std::fill(acc, acc + 2 * tile.tokens, RowSums{});
-  const PanelFormat format{gguf::info(tile.format).scale_group, code_bias(tile.format),
-                           has_minimum(tile.format)};
+  const PanelFormat format = PanelFormat::of(tile.format);
   const size_t row_bytes = QuantizedLayout{tile.values}.row_bytes();
   for (size_t k = 0; k < tile.values; k += kPanelValues) {
     const size_t values = std::min(kPanelValues, tile.values - k);

@@ -11,6 +11,7 @@
 #include <type_traits>
 
 #include "kernels/cpu/f16.h"
+#include "kernels/cpu/panel.h"
 #include "kernels/cpu/reference_blocks.h"
 
 namespace quern::kernels::cpu::reference {
@@ -71,6 +72,15 @@ struct Chains {
     acc = std::fma(t, a, acc);
     mins = std::fma(min[0], static_cast<float>(x[0]) * a, mins);
     mins = std::fma(min[1], static_cast<float>(x[1]) * a, mins);
+  }
+  void add_scaled(const int32_t (&p)[2], const int32_t* x, const int32_t* scale, const int32_t* min,
+                  float a) {
+    acc = std::fma(static_cast<float>(p[0] * scale[0] + p[1] * scale[1]), a, acc);
+    mins = std::fma(static_cast<float>(x[0] * min[0] + x[1] * min[1]), a, mins);
+  }
+  void add_block(const Chains& block, float scale, float min) {
+    acc = std::fma(block.acc, scale, acc);
+    mins = std::fma(block.mins, min, mins);
   }
 };
 
@@ -134,20 +144,22 @@ float dot_quantized(Format format, const std::byte* row, const QuantizedRow& x, 
   for (size_t start = 0; start < values; start += facts.block_values, row += facts.block_bytes) {
     UnpackedBlock block;
     unpack(format, row, block);
+    Chains scaled;
     for (size_t i = 0; i < facts.block_values; i += kActivationGroup) {
-      const size_t k = start + i;
+      const size_t k = start + i, g = i / 16;
       const int8_t* codes = x.codes + k;
       const int32_t* sums = x.sums + k / kSumGroup;
       const float a = x.scales[k / kActivationGroup];
-      const float* scale = block.scale + i / 16;
-      const float* min = block.min + i / 16;
       const int32_t p[2] = {dot16(block.codes + i, codes), dot16(block.codes + i + 16, codes + 16)};
-      if (facts.scale_group == 32) {
-        chains.add_shared(p[0] + p[1], sums[0] + sums[1], *scale, *min, a);
+      if (scales_codes(format)) {
+        scaled.add_scaled(p, sums, block.scale_codes + g, block.min_codes + g, a);
+      } else if (facts.scale_group == 32) {
+        chains.add_shared(p[0] + p[1], sums[0] + sums[1], block.scale[g], block.min[g], a);
       } else {
-        chains.add_pair(p, sums, scale, min, a);
+        chains.add_pair(p, sums, block.scale + g, block.min + g, a);
       }
     }
+    if (scales_codes(format)) chains.add_block(scaled, block.block_scale, block.block_min);
   }
   return chains.acc - chains.mins;
 }

@@ -18,6 +18,10 @@ struct UnpackedBlock {
   alignas(64) int8_t codes[256];
   float scale[16];
   float min[16];
+  // Of formats that scale codes (scales_codes in panel.h): scale[g] = block_scale * scale_codes[g],
+  // min[g] = block_min * min_codes[g], exactly.
+  float block_scale, block_min;
+  int32_t scale_codes[16], min_codes[16];
 };
 
 // Unpacks one block; `format` must be quantized (scale_group > 0).
@@ -43,6 +47,10 @@ void quantize_row(const float* x, size_t values, const QuantizedRow& out);
 //   acc  = fma(f32(P_g) * scale_g, a_g, acc)     (two scales: fma(f32(P_1), s_1, f32(P_0) * s_0))
 //   mins = fma(min_g, f32(X_g) * a_g, mins)      (two minimums: one after the other)
 //   result = acc - mins
+// Formats with scaled codes (panel.h) have a chain for each block of 256 values, from zero, with
+// integers P = P_0 * s_0 + P_1 * s_1 and M = X_0 * m_0 + X_1 * m_1:
+//   block = fma(f32(P_g), a_g, block), then acc  = fma(block, d, acc)
+//   least = fma(f32(M_g), a_g, least), then mins = fma(least, dmin, mins)
 float dot_quantized(gguf::Format format, const std::byte* row, const QuantizedRow& x,
                     size_t values);
 

@@ -18,4 +18,12 @@ inline void set_scale(UnpackedBlock& out, size_t first, size_t count, float scal
   }
 }
 
+// Sets those of group g as multiples of out.block_scale and out.block_min.
+inline void set_scale_codes(UnpackedBlock& out, size_t g, int scale, int min = 0) {
+  out.scale_codes[g] = scale;
+  out.min_codes[g] = min;
+  set_scale(out, g, 1, out.block_scale * static_cast<float>(scale),
+            out.block_min * static_cast<float>(min));
+}
+
 }  // namespace quern::kernels::cpu::reference

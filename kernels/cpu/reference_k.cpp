@@ -36,11 +36,10 @@ int nibble(const uint8_t (&qs)[128], size_t i) {
 
 void unpack(const gguf::BlockQ2_K& block, UnpackedBlock& out) {
   for (size_t i = 0; i < 256; ++i) out.codes[i] = static_cast<int8_t>(two_bits(block.qs, i));
-  const float d = f16_to_f32(block.d);
-  const float dmin = f16_to_f32(block.dmin);
+  out.block_scale = f16_to_f32(block.d);
+  out.block_min = f16_to_f32(block.dmin);
   for (size_t g = 0; g < 16; ++g) {
-    const uint8_t s = block.scales[g];
-    set_scale(out, g, 1, d * static_cast<float>(low(s)), dmin * static_cast<float>(high(s)));
+    set_scale_codes(out, g, low(block.scales[g]), high(block.scales[g]));
   }
 }
 
@@ -49,11 +48,12 @@ void unpack(const gguf::BlockQ3_K& block, UnpackedBlock& out) {
     const int high_bit = block.hmask[i % 32] >> i / 32 & 1;
     out.codes[i] = static_cast<int8_t>(two_bits(block.qs, i) + 4 * high_bit - 4);
   }
-  const float d = f16_to_f32(block.d);
+  out.block_scale = f16_to_f32(block.d);
+  out.block_min = 0;
   for (size_t g = 0; g < 16; ++g) {
     const int low_bits = g < 8 ? low(block.scales[g]) : high(block.scales[g - 8]);
     const int high_bits = block.scales[8 + g % 4] >> 2 * (g / 4) & 3;
-    set_scale(out, g, 1, d * static_cast<float>((low_bits | high_bits << 4) - 32));
+    set_scale_codes(out, g, (low_bits | high_bits << 4) - 32);
   }
 }
 

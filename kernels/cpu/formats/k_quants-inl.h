@@ -27,6 +27,17 @@ HWY_INLINE void StoreSignedScales(VF d, V32 bytes, size_t group, To& out) {
   out.Scale(group + 2, hn::Mul(d, hn::ConvertTo(DF(), SignedByte<2>(bytes))));
   out.Scale(group + 3, hn::Mul(d, hn::ConvertTo(DF(), SignedByte<3>(bytes))));
 }
+// The same for formats that scale codes: the integers.
+template <class To>
+HWY_INLINE void StoreScaleCodes(VF d, V32 bytes, size_t group, To& out) {
+  Unroll<4>([&](auto j) QUERN_INLINE_LAMBDA { out.ScaleCode(group + j, d, SignedByte<j>(bytes)); });
+}
+template <class To>
+HWY_INLINE void StoreMinCodes(VF dmin, V32 bytes, size_t group, To& out) {
+  Unroll<4>([&](auto j) QUERN_INLINE_LAMBDA {
+    out.MinCode(group + j, dmin, hn::BitCast(DI(), Byte<j>(bytes)));
+  });
+}
 template <class To>
 HWY_INLINE void StoreMins(VF dmin, V32 bytes, size_t group, To& out) {
   out.Min(group, hn::Mul(dmin, ToFloat(Byte<0>(bytes))));

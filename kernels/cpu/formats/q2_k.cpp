@@ -30,8 +30,8 @@ struct Unpacker<gguf::Format::Q2_K> {
     const V32 factors = LoadWords(rows, 68).w[3];
     const FourWords scales = LoadWords(rows, 0);
     Unroll<4>([&](auto j) QUERN_INLINE_LAMBDA {
-      StoreScales(HalfToFloat(factors), LowNibbles(scales.w[j]), 4 * j, out);
-      StoreMins(UpperHalfToFloat(factors), HighNibbles(scales.w[j]), 4 * j, out);
+      StoreScaleCodes(HalfToFloat(factors), LowNibbles(scales.w[j]), 4 * j, out);
+      StoreMinCodes(UpperHalfToFloat(factors), HighNibbles(scales.w[j]), 4 * j, out);
     });
   }
 };

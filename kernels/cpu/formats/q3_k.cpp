@@ -56,7 +56,7 @@ struct Unpacker<gguf::Format::Q3_K> {
   template <class To>
   static HWY_INLINE void Offset32(VF d, V32 bytes, size_t group, To& out) {
     const V32 top = SplatByte(0x80);
-    StoreSignedScales(d, hn::Xor(hn::Sub(hn::Or(bytes, top), SplatByte(32)), top), group, out);
+    StoreScaleCodes(d, hn::Xor(hn::Sub(hn::Or(bytes, top), SplatByte(32)), top), group, out);
   }
 };
 

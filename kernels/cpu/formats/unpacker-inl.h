@@ -197,6 +197,74 @@ struct PanelColumns {
   HWY_INLINE void Min(size_t group, VF min) const {
     hn::Store(min, DF(), min_at + group * kPanelRows);
   }
+  // Formats that scale codes (panel.h) give scales and minimums as multiples of the block's.
+  HWY_INLINE void ScaleCode(size_t group, VF d, VI code) const {
+    Scale(group, hn::Mul(d, hn::ConvertTo(DF(), code)));
+  }
+  HWY_INLINE void MinCode(size_t group, VF dmin, VI code) const {
+    Min(group, hn::Mul(dmin, hn::ConvertTo(DF(), code)));
+  }
+};
+
+// Int16 pairs (even, odd) of two vectors of small integers.
+HWY_INLINE VI Pairs(VI even, VI odd) {
+  return hn::Or(hn::And(even, hn::Set(DI(), 0xFFFF)), hn::ShiftLeft<16>(odd));
+}
+
+// The same as a scaled panel, for the only block that a panel has.
+template <gguf::Format F>
+class ScaledColumns {
+ public:
+  HWY_INLINE ScaledColumns(Panel& panel, size_t row) : panel_(panel), row_(row) {}
+
+  HWY_INLINE void Codes(size_t k, V32 biased) const { hn::Store(biased, D32(), At(k)); }
+  HWY_INLINE void ScaleCode(size_t group, VF d, VI code) {
+    hn::Store(d, DF(), panel_.scale[0] + row_);
+    scales_[group] = code;
+  }
+  HWY_INLINE void MinCode(size_t group, VF dmin, VI code) {
+    hn::Store(dmin, DF(), panel_.min[0] + row_);
+    mins_[group] = code;
+  }
+
+  // Multiplies all codes with their scales, once the block has been unpacked.
+  HWY_INLINE void Finish() {
+    Unroll<kGroups>([&](auto g) QUERN_INLINE_LAMBDA {
+      const auto factors = hn::BitCast(D16(), Pairs(scales_[g], scales_[g]));
+      // Modulo 256 in every byte, as are the products.
+      const auto offset = hn::Set(D8(), scaled_bias(F));
+      const auto removed = hn::Mul(factors, hn::Set(D16(), code_bias(F)));
+      Unroll<kGroup / 4>([&](auto i) QUERN_INLINE_LAMBDA {
+        uint32_t* at = At(g * kGroup + 4 * i);
+        const auto codes = hn::BitCast(D16(), hn::Load(D32(), at));
+        const auto even = hn::Sub(hn::Mul(hn::And(codes, hn::Set(D16(), 0xFF)), factors), removed);
+        const auto odd = hn::Sub(hn::Mul(hn::ShiftRight<8>(codes), factors), removed);
+        const auto both = hn::Or(hn::And(even, hn::Set(D16(), 0xFF)), hn::ShiftLeft<8>(odd));
+        hn::Store(hn::BitCast(D32(), hn::Add(hn::BitCast(D8(), both), offset)), D32(), at);
+      });
+    });
+    if constexpr (!has_minimum(F)) return;
+    Unroll<kGroups / 2>([&](auto g) QUERN_INLINE_LAMBDA {
+      hn::Store(Pairs(mins_[2 * g], mins_[2 * g + 1]), DI(),
+                reinterpret_cast<int32_t*>(panel_.min_codes[g][row_]));
+    });
+  }
+
+ private:
+  using D8 = hn::Repartition<uint8_t, D32>;
+  using D16 = hn::Repartition<uint16_t, D32>;
+  static constexpr size_t kGroup = gguf::Traits<F>::kScaleGroup;
+  static constexpr size_t kGroups = gguf::Traits<F>::kValues / kGroup;
+  static_assert(gguf::Traits<F>::kValues == kPanelValues && kGroup == kSumGroup);
+
+  HWY_INLINE uint32_t* At(size_t k) const {
+    return reinterpret_cast<uint32_t*>(panel_.codes[k / 4][row_]);
+  }
+
+  Panel& panel_;
+  size_t row_;
+  VI scales_[kGroups];
+  VI mins_[kGroups];
 };
 
 // Has the compiler compute `v` here, between the requests for lines, not after all of them.
@@ -229,9 +297,18 @@ class BlockDots {
   }
   HWY_INLINE void Scale(size_t group, VF scale) { scales_[group] = scale; }
   HWY_INLINE void Min(size_t group, VF min) { mins_[group] = min; }
+  HWY_INLINE void ScaleCode(size_t group, VF d, VI code) {
+    scales_[0] = d;
+    scale_codes_[group] = code;
+  }
+  HWY_INLINE void MinCode(size_t group, VF dmin, VI code) {
+    mins_[0] = dmin;
+    min_codes_[group] = code;
+  }
 
   // Appends the block to the chains of its rows: see reference::dot_quantized.
   HWY_INLINE void AddTo(VF& acc, VF& mins) const {
+    if constexpr (scales_codes(F)) return AddScaledTo(acc, mins);
     Unroll<Traits::kValues / kActivationGroup>([&](auto g) QUERN_INLINE_LAMBDA {
       const std::byte* x = x_ + Of(g * kActivationGroup);
       VF product;
@@ -266,10 +343,31 @@ class BlockDots {
   }
   HWY_INLINE VF Product(size_t group) const { return hn::ConvertTo(DF(), dots_[group]); }
 
+  HWY_INLINE void AddScaledTo(VF& acc, VF& mins) const {
+    const DF d;
+    VF block = hn::Zero(d), least = hn::Zero(d);
+    Unroll<kGroups / 2>([&](auto g) QUERN_INLINE_LAMBDA {
+      const std::byte* x = x_ + Of(g * kActivationGroup);
+      const VF a = BroadcastFloat(x + ActivationGroup::scale(1, 0));
+      const VI product = hn::Add(hn::Mul(dots_[2 * g], scale_codes_[2 * g]),
+                                 hn::Mul(dots_[2 * g + 1], scale_codes_[2 * g + 1]));
+      block = hn::MulAdd(hn::ConvertTo(d, product), a, block);
+      if constexpr (has_minimum(F)) {
+        const VI min = DotPairs(hn::Zero(DI()), Pairs(min_codes_[2 * g], min_codes_[2 * g + 1]),
+                                Broadcast(x + ActivationGroup::sums(1, 0)));
+        least = hn::MulAdd(hn::ConvertTo(d, min), a, least);
+      }
+    });
+    acc = hn::MulAdd(block, scales_[0], acc);
+    if constexpr (has_minimum(F)) mins = hn::MulAdd(least, mins_[0], mins);
+  }
+
   const std::byte* x_;
   VI dots_[kGroups];
   VF scales_[kGroups];
   VF mins_[kGroups];
+  VI scale_codes_[kGroups];
+  VI min_codes_[kGroups];
 };
 
 // Fields of words.
@@ -379,6 +477,24 @@ HWY_INLINE void PackTile(const std::byte* rows_start, size_t rows, size_t row_by
   }
 }
 
+// FormatKernels::unpack_scaled.
+template <gguf::Format F>
+void UnpackScaledTile(const WeightTile& tile, size_t k, Panel& panel) {
+  for (size_t row = 0; row < kPanelRows; row += hn::MaxLanes(D32())) {
+    EachBlock<F>(tile, k / kPanelValues, 1, row, [&](const auto& rows, size_t) QUERN_INLINE_LAMBDA {
+      ScaledColumns<F> columns(panel, row);
+      Unpacker<F>::Block(rows, columns);
+      columns.Finish();
+    });
+  }
+}
+
+template <gguf::Format F>
+constexpr decltype(FormatKernels::unpack_scaled) ScaledKernel() {
+  if constexpr (scales_codes(F)) return UnpackScaledTile<F>;
+  return nullptr;
+}
+
 // FormatKernels::unpack.
 template <gguf::Format F>
 HWY_INLINE void UnpackTile(const WeightTile& tile, size_t k, size_t values, Panel& panel) {
@@ -435,7 +551,9 @@ HWY_AFTER_NAMESPACE();
   void Gemv##name(const WeightTile& tile, const std::byte* x, size_t values, float* out) {       \
     MultiplyTile<gguf::Format::name>(tile, x, values, out);                                      \
   }                                                                                              \
-  FormatKernels Kernels##name() { return {Unpack##name, Gemv##name, Pack##name}; }
+  FormatKernels Kernels##name() {                                                                \
+    return {Unpack##name, ScaledKernel<gguf::Format::name>(), Gemv##name, Pack##name};           \
+  }
 #endif
 #if HWY_ONCE
 #define QUERN_FORMAT_KERNELS(name)                                                 \
