@@ -102,9 +102,6 @@ void QuantizeBlock(const float* x, size_t tokens, size_t values, std::byte* out)
       Put(scale, out + Group::scale(tokens, t));
       Put(static_cast<float>(sums[0] + sums[1]) * scale, out + Group::scaled_sum(tokens, t));
       Put(sums, out + Group::sums(tokens, t));
-      for (size_t half = 0; half < 2; ++half) {
-        Put(static_cast<float>(sums[half]) * scale, out + Group::scaled_half(tokens, t, half));
-      }
     }
   }
 }

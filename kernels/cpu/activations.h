@@ -18,9 +18,8 @@ inline constexpr size_t kTokenBlock = 8;        // tokens whose activations lie 
 //   scale       f32: value = code * scale
 //   scaled_sum  f32: f32(sum of the 32 codes) * scale
 //   sums        int16 [n][2]: sums of 16 codes each
-//   scaled_half f32 [n][2]: f32(sum of 16 codes) * scale
 struct ActivationGroup {
-  static constexpr size_t kBytesPerToken = kActivationGroup + 5 * 4;
+  static constexpr size_t kBytesPerToken = kActivationGroup + 3 * 4;
 
   static constexpr size_t code(size_t tokens, size_t token, size_t k) {
     return (k / 4 * tokens + token) * 4 + k % 4;
@@ -33,9 +32,6 @@ struct ActivationGroup {
   }
   static constexpr size_t sums(size_t tokens, size_t token) {
     return scale(tokens, token) + 2 * tokens * 4;
-  }
-  static constexpr size_t scaled_half(size_t tokens, size_t token, size_t half) {
-    return scale(tokens, 0) + 3 * tokens * 4 + (token * 2 + half) * 4;
   }
 };
 

@@ -28,9 +28,16 @@ struct alignas(64) RowSums {
   float rows[kRowTile];
 };
 
+// Minimums of this many values are added at once: the sums then stay in registers for long.
+inline constexpr size_t kMinimumValues = 2048;
+struct Minimums {
+  alignas(64) float rows[kMinimumValues / kActivationGroup][kRowTile];  // per group of 32 values
+};
+
 // What a tile works in; the sums of all tokens follow it.
 struct Scratch {
   Panel panels[kPanels];
+  Minimums minimums;
   alignas(64) std::byte row_copies[kPanelRows * 288];  // 256 values of any format
 };
 
@@ -44,6 +51,7 @@ struct PanelFormat {
     if (scales_codes(format)) return {kPanelValues, scaled_bias(format), has_minimum(format)};
     return {gguf::info(format).scale_group, code_bias(format), has_minimum(format)};
   }
+  bool scaled() const { return scale_group == kPanelValues; }
 };
 
 }  // namespace quern::kernels::cpu
@@ -59,8 +67,6 @@ struct GroupOfToken {
   int8_t codes[kActivationGroup];
   int16_t sums[2];  // of the halves
   float scale;
-  float scaled_sum;  // of the whole group
-  float scaled_half[2];
 
   GroupOfToken(const std::byte* x, size_t tokens, size_t t) {
     for (size_t k = 0; k < kActivationGroup; ++k) {
@@ -68,8 +74,6 @@ struct GroupOfToken {
     }
     std::memcpy(sums, x + ActivationGroup::sums(tokens, t), sizeof sums);
     std::memcpy(&scale, x + ActivationGroup::scale(tokens, t), 4);
-    std::memcpy(&scaled_sum, x + ActivationGroup::scaled_sum(tokens, t), 4);
-    std::memcpy(scaled_half, x + ActivationGroup::scaled_half(tokens, t, 0), sizeof scaled_half);
   }
 };
 
@@ -82,19 +86,17 @@ int32_t Dot(const Panel& panel, size_t lane, int bias, size_t k, size_t count, c
   return dot;
 }
 
-// acc and min += group g of a row.
+// acc += group g of a row.
 void AddGroup(const Panel& panel, size_t lane, const PanelFormat& format, size_t g,
-              const GroupOfToken& x, float& acc, float& min) {
+              const GroupOfToken& x, float& acc) {
   const size_t parts = kActivationGroup / format.scale_group;  // scale groups per 32 values
   float product = 0;
   for (size_t part = 0; part < parts; ++part) {
-    const size_t first = part * format.scale_group, group = g * parts + part;
+    const size_t first = part * format.scale_group;
     const auto dot = static_cast<float>(Dot(panel, lane, format.bias, g * kActivationGroup + first,
                                             format.scale_group, x.codes + first));
-    const float weight = panel.scale[group][lane];
+    const float weight = panel.scale[g * parts + part][lane];
     product = part == 0 ? dot * weight : std::fma(dot, weight, product);
-    if (!format.minimum) continue;
-    min = std::fma(panel.min[group][lane], parts == 1 ? x.scaled_sum : x.scaled_half[part], min);
   }
   acc = std::fma(product, x.scale, acc);
 }
@@ -109,7 +111,8 @@ void AddScaledGroup(const Panel& panel, size_t lane, const PanelFormat& format, 
   least = std::fma(static_cast<float>(codes[0] * x.sums[0] + codes[1] * x.sums[1]), x.scale, least);
 }
 
-// acc and mins of `tokens` tokens += the products of `values` values; x: their first group.
+// acc (of scaled panels also mins) of `tokens` tokens += the products of `values` values; x: their
+// first group.
 void MultiplyBlock(const Panel* panels, const PanelFormat& format, size_t values,
                    const std::byte* x, size_t tokens, RowSums* acc, RowSums* mins) {
   for (size_t t = 0; t < tokens; ++t) {
@@ -118,20 +121,34 @@ void MultiplyBlock(const Panel* panels, const PanelFormat& format, size_t values
       const GroupOfToken group(x + g * tokens * ActivationGroup::kBytesPerToken, tokens, t);
       for (size_t row = 0; row < kRowTile; ++row) {
         const Panel& panel = panels[row / kPanelRows];
-        if (format.scale_group == kPanelValues) {
+        if (format.scaled()) {
           AddScaledGroup(panel, row % kPanelRows, format, g, group, block[row], least[row]);
         } else {
-          AddGroup(panel, row % kPanelRows, format, g, group, acc[t].rows[row], mins[t].rows[row]);
+          AddGroup(panel, row % kPanelRows, format, g, group, acc[t].rows[row]);
         }
       }
     }
-    if (format.scale_group != kPanelValues) continue;
+    if (!format.scaled()) continue;
     for (size_t row = 0; row < kRowTile; ++row) {
       const Panel& panel = panels[row / kPanelRows];
       const size_t lane = row % kPanelRows;
       acc[t].rows[row] = std::fma(block[row], panel.scale[0][lane], acc[t].rows[row]);
       if (!format.minimum) continue;
       mins[t].rows[row] = std::fma(least[row], panel.min[0][lane], mins[t].rows[row]);
+    }
+  }
+}
+
+// mins of `tokens` tokens += minimums times sums of activations; x: the first of `groups` groups.
+void AddMinimums(const Minimums& minimums, size_t groups, const std::byte* x, size_t tokens,
+                 RowSums* mins) {
+  for (size_t g = 0; g < groups; ++g, x += tokens * ActivationGroup::kBytesPerToken) {
+    for (size_t t = 0; t < tokens; ++t) {
+      float sum;
+      std::memcpy(&sum, x + ActivationGroup::scaled_sum(tokens, t), sizeof sum);
+      for (size_t row = 0; row < kRowTile; ++row) {
+        mins[t].rows[row] = std::fma(minimums.rows[g][row], sum, mins[t].rows[row]);
+      }
     }
   }
 }
@@ -226,41 +243,40 @@ HWY_INLINE void AddProducts(const PanelPart& part, size_t values, const std::byt
   });
 }
 
-// The same for the minimums and the sums of activation codes.
-template <size_t kTokens, size_t kGroup>
-HWY_INLINE void AddMinimums(const PanelPart& part, size_t values, const std::byte* x,
-                            RowSums* mins) {
+// mins += minimums times sums of activations over `groups` groups.
+template <size_t kTokens>
+void AddMinimumsOf(const Minimums& minimums, size_t groups, const std::byte* x, RowSums* mins) {
   const DF d;
-  VF sums[kVectors][kTokens];
-  Unroll<kTokens>([&](auto t) QUERN_INLINE_LAMBDA {
-    Unroll<kVectors>([&](auto v) QUERN_INLINE_LAMBDA {
-      sums[v][t] = hn::Load(d, mins[t].rows + part.row + v * kLanes);
+  for (size_t row = 0; row < kRowTile; row += kVectors * kLanes) {
+    VF sums[kVectors][kTokens];
+    Unroll<kTokens>([&](auto t) QUERN_INLINE_LAMBDA {
+      Unroll<kVectors>([&](auto v) QUERN_INLINE_LAMBDA {
+        sums[v][t] = hn::Load(d, mins[t].rows + row + v * kLanes);
+      });
     });
-  });
-  for (size_t k = 0; k < values; k += kActivationGroup) {
-    Unroll<kActivationGroup / kGroup>([&](auto g) QUERN_INLINE_LAMBDA {
+    const std::byte* at = x;
+    for (size_t g = 0; g < groups; ++g, at += kTokens * ActivationGroup::kBytesPerToken) {
       VF min[kVectors];
-      Unroll<kVectors>([&](auto v) QUERN_INLINE_LAMBDA { min[v] = part.Min(v, k / kGroup + g); });
+      Unroll<kVectors>([&](auto v) QUERN_INLINE_LAMBDA {
+        min[v] = hn::Load(d, minimums.rows[g] + row + v * kLanes);
+      });
       Unroll<kTokens>([&](auto t) QUERN_INLINE_LAMBDA {
-        const VF sum = BroadcastFloat(x + (kGroup == kActivationGroup
-                                               ? ActivationGroup::scaled_sum(kTokens, t)
-                                               : ActivationGroup::scaled_half(kTokens, t, g)));
+        const VF sum = BroadcastFloat(at + ActivationGroup::scaled_sum(kTokens, t));
         Unroll<kVectors>(
             [&](auto v) QUERN_INLINE_LAMBDA { sums[v][t] = hn::MulAdd(min[v], sum, sums[v][t]); });
       });
+    }
+    Unroll<kTokens>([&](auto t) QUERN_INLINE_LAMBDA {
+      Unroll<kVectors>([&](auto v) QUERN_INLINE_LAMBDA {
+        hn::Store(sums[v][t], d, mins[t].rows + row + v * kLanes);
+      });
     });
-    x += kTokens * ActivationGroup::kBytesPerToken;
   }
-  Unroll<kTokens>([&](auto t) QUERN_INLINE_LAMBDA {
-    Unroll<kVectors>([&](auto v) QUERN_INLINE_LAMBDA {
-      hn::Store(sums[v][t], d, mins[t].rows + part.row + v * kLanes);
-    });
-  });
 }
 
 template <size_t kTokens, size_t kGroup>
 void MultiplyTokens(const Panel* panels, const PanelFormat& format, size_t values,
-                    const std::byte* x, RowSums* acc, RowSums* mins) {
+                    const std::byte* x, RowSums* acc) {
   for (size_t row = 0; row < kRowTile; row += kVectors * kLanes) {
     const PanelPart part{panels, row};
     if (HWY_TARGET == HWY_AVX2 && format.bias > 64) {  // elsewhere it makes no difference
@@ -268,7 +284,6 @@ void MultiplyTokens(const Panel* panels, const PanelFormat& format, size_t value
     } else {
       AddProducts<kTokens, kGroup, false>(part, values, x, format.bias, acc);
     }
-    if (format.minimum) AddMinimums<kTokens, kGroup>(part, values, x, mins);
   }
 }
 
@@ -327,28 +342,40 @@ void MultiplyScaled(const Panel* panels, const PanelFormat& format, const std::b
   }
 }
 
-// acc and mins of `tokens` tokens += the products of `values` values; x: their first group.
-void MultiplyBlock(const Panel* panels, const PanelFormat& format, size_t values,
-                   const std::byte* x, size_t tokens, RowSums* acc, RowSums* mins) {
-  const auto multiply = [&](auto count) HWY_ATTR {
-    if (format.scale_group == kPanelValues) {
-      MultiplyScaled<count>(panels, format, x, acc, mins);
-    } else if (format.scale_group == kActivationGroup) {
-      MultiplyTokens<count, kActivationGroup>(panels, format, values, x, acc, mins);
-    } else {
-      MultiplyTokens<count, kSumGroup>(panels, format, values, x, acc, mins);
-    }
-  };
+// Calls call(N) with a block's number of tokens as a constant.
+template <class Call>
+HWY_INLINE void WithTokens(size_t tokens, const Call& call) {
   switch (tokens) {
     case 8:
-      return multiply(std::integral_constant<size_t, 8>());
+      return call(std::integral_constant<size_t, 8>());
     case 4:
-      return multiply(std::integral_constant<size_t, 4>());
+      return call(std::integral_constant<size_t, 4>());
     case 2:
-      return multiply(std::integral_constant<size_t, 2>());
+      return call(std::integral_constant<size_t, 2>());
     default:
-      return multiply(std::integral_constant<size_t, 1>());
+      return call(std::integral_constant<size_t, 1>());
   }
+}
+
+// acc (of scaled panels also mins) of `tokens` tokens += the products of `values` values; x: their
+// first group.
+void MultiplyBlock(const Panel* panels, const PanelFormat& format, size_t values,
+                   const std::byte* x, size_t tokens, RowSums* acc, RowSums* mins) {
+  WithTokens(tokens, [&](auto count) HWY_ATTR {
+    if (format.scaled()) {
+      MultiplyScaled<count>(panels, format, x, acc, mins);
+    } else if (format.scale_group == kActivationGroup) {
+      MultiplyTokens<count, kActivationGroup>(panels, format, values, x, acc);
+    } else {
+      MultiplyTokens<count, kSumGroup>(panels, format, values, x, acc);
+    }
+  });
+}
+
+// mins of `tokens` tokens += minimums times sums of activations; x: the first of `groups` groups.
+void AddMinimums(const Minimums& minimums, size_t groups, const std::byte* x, size_t tokens,
+                 RowSums* mins) {
+  WithTokens(tokens, [&](auto count) HWY_ATTR { AddMinimumsOf<count>(minimums, groups, x, mins); });
 }
 
 #endif
@@ -362,6 +389,7 @@ HWY_AFTER_NAMESPACE();
 namespace quern::kernels::cpu {
 
 HWY_EXPORT(MultiplyBlock);
+HWY_EXPORT(AddMinimums);
 HWY_EXPORT(InstructionSet);
 
 namespace {
@@ -397,25 +425,52 @@ void unpack(const MatMulTile& tile, size_t panel, size_t k, size_t values, Scrat
   unpack_product_panel(tile.format, rows, k, values, scratch.panels[panel]);
 }
 
+// Calls call(first token, tokens, activations from value k on) for every block of tokens.
+template <class Call>
+void each_block(const MatMulTile& tile, size_t k, const Call& call) {
+  const size_t row_bytes = QuantizedLayout{tile.values}.row_bytes();
+  for (size_t t = 0, tokens; t < tile.tokens; t += tokens) {
+    tokens = QuantizedLayout::block_tokens(t, tile.tokens);
+    call(t, tokens,
+         tile.quantized + t * row_bytes +
+             k / kActivationGroup * tokens * ActivationGroup::kBytesPerToken);
+  }
+}
+
+// Keeps the minimums of values k … k + values - 1, and adds them once there are kMinimumValues, or
+// all.
+void add_minimums(const MatMulTile& tile, size_t k, size_t values, Scratch& work, RowSums* mins) {
+  const size_t first = k % kMinimumValues / kActivationGroup, count = values / kActivationGroup;
+  for (size_t g = 0; g < count; ++g) {
+    for (size_t panel = 0; panel < kPanels; ++panel) {
+      std::copy_n(work.panels[panel].min[g], kPanelRows,
+                  work.minimums.rows[first + g] + panel * kPanelRows);
+    }
+  }
+  if (k + values < tile.values && (k + values) % kMinimumValues != 0) return;
+  each_block(tile, k / kMinimumValues * kMinimumValues,
+             [&](size_t t, size_t tokens, const std::byte* x) {
+               HWY_DYNAMIC_DISPATCH(AddMinimums)
+               (work.minimums, first + count, x, tokens, mins + t);
+             });
+}
+
 void multiply_panels(const MatMulTile& tile, std::byte* scratch) {
   auto& work = *reinterpret_cast<Scratch*>(scratch);
   auto* acc = reinterpret_cast<RowSums*>(scratch + sizeof(Scratch));
   RowSums* mins = acc + tile.tokens;
-  std::fill(acc, acc + 2 * tile.tokens, RowSums{});
   const PanelFormat format = PanelFormat::of(tile.format);
-  const size_t row_bytes = QuantizedLayout{tile.values}.row_bytes();
+  std::fill(acc, acc + (format.minimum ? 2 : 1) * tile.tokens, RowSums{});
   for (size_t k = 0; k < tile.values; k += kPanelValues) {
     const size_t values = std::min(kPanelValues, tile.values - k);
     for (size_t panel = 0; panel * kPanelRows < tile.rows; ++panel) {
       unpack(tile, panel, k, values, work);
     }
-    for (size_t t = 0, tokens; t < tile.tokens; t += tokens) {
-      tokens = QuantizedLayout::block_tokens(t, tile.tokens);
-      const std::byte* x = tile.quantized + t * row_bytes +
-                           k / kActivationGroup * tokens * ActivationGroup::kBytesPerToken;
+    each_block(tile, k, [&](size_t t, size_t tokens, const std::byte* x) {
       HWY_DYNAMIC_DISPATCH(MultiplyBlock)
       (work.panels, format, values, x, tokens, acc + t, mins + t);
-    }
+    });
+    if (format.minimum && !format.scaled()) add_minimums(tile, k, values, work, mins);
   }
   for (size_t t = 0; t < tile.tokens; ++t) {
     for (size_t r = 0; r < tile.rows; ++r) {

@@ -65,13 +65,10 @@ struct Chains {
     acc = std::fma(static_cast<float>(p) * scale, a, acc);
     mins = std::fma(min, static_cast<float>(x) * a, mins);
   }
-  void add_pair(const int32_t (&p)[2], const int32_t* x, const float* scale, const float* min,
-                float a) {
+  void add_pair(const int32_t (&p)[2], const float* scale, float a) {
     const float t =
         std::fma(static_cast<float>(p[1]), scale[1], static_cast<float>(p[0]) * scale[0]);
     acc = std::fma(t, a, acc);
-    mins = std::fma(min[0], static_cast<float>(x[0]) * a, mins);
-    mins = std::fma(min[1], static_cast<float>(x[1]) * a, mins);
   }
   void add_scaled(const int32_t (&p)[2], const int32_t* x, const int32_t* scale, const int32_t* min,
                   float a) {
@@ -156,7 +153,7 @@ float dot_quantized(Format format, const std::byte* row, const QuantizedRow& x, 
       } else if (facts.scale_group == 32) {
         chains.add_shared(p[0] + p[1], sums[0] + sums[1], block.scale[g], block.min[g], a);
       } else {
-        chains.add_pair(p, sums, block.scale + g, block.min + g, a);
+        chains.add_pair(p, block.scale + g, a);
       }
     }
     if (scales_codes(format)) chains.add_block(scaled, block.block_scale, block.block_min);

@@ -45,7 +45,7 @@ void quantize_row(const float* x, size_t values, const QuantizedRow& out);
 // in ascending order, P the exact integer sum of code * activation code, X the sum of activation
 // codes:
 //   acc  = fma(f32(P_g) * scale_g, a_g, acc)     (two scales: fma(f32(P_1), s_1, f32(P_0) * s_0))
-//   mins = fma(min_g, f32(X_g) * a_g, mins)      (two minimums: one after the other)
+//   mins = fma(min_g, f32(X_g) * a_g, mins)      (formats with two scales have no minimums)
 //   result = acc - mins
 // Formats with scaled codes (panel.h) have a chain for each block of 256 values, from zero, with
 // integers P = P_0 * s_0 + P_1 * s_1 and M = X_0 * m_0 + X_1 * m_1:

@@ -255,6 +255,35 @@ TEST_P(QuantizedFormatTest, panelEqualsScalarUnpacking) {
   });
 }
 
+TEST_P(QuantizedFormatTest, productPanelEqualsCodesTimesScaleCodes) {
+  const auto& format = GetParam();
+  if (!scales_codes(format.format)) return;
+  std::mt19937 random(kSeed);
+  const auto weights = test::random_matrix(format, kPanelRows, kPanelValues, random);
+  const size_t row_bytes = format.row_bytes(kPanelValues);
+  test::for_each_instruction_set([&](bool) {
+    Panel panel{};
+    unpack_product_panel(format.format, {weights.data(), row_bytes}, 0, kPanelValues, panel);
+    for (size_t row = 0; row < kPanelRows; ++row) {
+      reference::UnpackedBlock block;
+      reference::unpack(format.format, weights.data() + row * row_bytes, block);
+      ASSERT_EQ(panel.scale[0][row], block.block_scale) << row;
+      for (size_t k = 0; k < kPanelValues; ++k) {
+        const size_t g = k / 16;
+        ASSERT_EQ(panel.codes[k / 4][row][k % 4] - scaled_bias(format.format),
+                  block.codes[k] * block.scale_codes[g])
+            << row << ' ' << k;
+        // What the float form says, too.
+        ASSERT_EQ(block.scale[g], block.block_scale * static_cast<float>(block.scale_codes[g]));
+        ASSERT_EQ(block.min[g], block.block_min * static_cast<float>(block.min_codes[g]));
+        if (!has_minimum(format.format)) continue;
+        ASSERT_EQ(panel.min[0][row], block.block_min) << row;
+        ASSERT_EQ(panel.min_codes[g / 2][row][g % 2], block.min_codes[g]) << row << ' ' << k;
+      }
+    }
+  });
+}
+
 TEST_P(QuantizedFormatTest, sharesScalesOverItsScaleGroup) {
   std::mt19937 random(kSeed);
   const auto block = test::random_matrix(GetParam(), 1, GetParam().block_values, random);

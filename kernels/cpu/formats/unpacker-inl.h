@@ -320,12 +320,6 @@ class BlockDots {
       } else {
         product = hn::MulAdd(Product(2 * g + 1), scales_[2 * g + 1],
                              hn::Mul(Product(2 * g), scales_[2 * g]));
-        if constexpr (has_minimum(F)) {
-          Unroll<2>([&](auto half) QUERN_INLINE_LAMBDA {
-            const std::byte* at = x + ActivationGroup::scaled_half(1, 0, half);
-            mins = hn::MulAdd(mins_[2 * g + half], BroadcastFloat(at), mins);
-          });
-        }
       }
       acc = hn::MulAdd(product, BroadcastFloat(x + ActivationGroup::scale(1, 0)), acc);
     });
@@ -336,6 +330,7 @@ class BlockDots {
   static constexpr int kBias = code_bias(F);
   static constexpr size_t kGroup = Traits::kScaleGroup;
   static constexpr size_t kGroups = Traits::kValues / kGroup;
+  static_assert(kGroup == kActivationGroup || !has_minimum(F) || scales_codes(F));
 
   // Where the activation group of value k lies.
   static constexpr size_t Of(size_t k) {
