@@ -67,8 +67,8 @@ class FaultyDevice final : public Backend {
     return exact_->cache_block_bytes(program, type);
   }
   Result<std::unique_ptr<Cache>> make_cache(const Program& program, CacheType type,
-                                            uint32_t blocks) override {
-    return exact_->make_cache(program, type, blocks);
+                                            uint32_t blocks, uint32_t states) override {
+    return exact_->make_cache(program, type, blocks, states);
   }
   Result<std::unique_ptr<Executable>> compile(
       const Program& program, std::span<const gguf::TensorView> weights, Cache& cache,
