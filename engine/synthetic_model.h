@@ -13,13 +13,14 @@ namespace quern::engine {
 
 struct SyntheticShape {
   std::string_view name;
-  std::string_view architecture;  // llama, qwen2 or qwen3
+  std::string_view architecture;  // llama, qwen2, qwen3, qwen3moe, gpt-oss, gemma3 or qwen35
   uint32_t layers, embedding, feed_forward;
   uint32_t heads, kv_heads, head_width;
   uint32_t vocabulary, context;
   float rope_base;
   bool tied = false;  // no output matrix of its own
   uint32_t experts = 0, experts_used = 0;
+  uint32_t window = 0;  // of the windowed layers
 };
 
 // The shapes of well-known models, smallest first.

@@ -103,6 +103,8 @@ TEST(DeterminismSlow, seededModelOnFifteenHundredTokens) {
   expect_equal_on_synthetic_model("tiny", 1500);
 }
 
+TEST(Determinism, seededHybrid) { expect_equal_on_synthetic_model("tiny-hybrid", 100); }
+
 TEST(Determinism, seededMixtureOfExperts) { expect_equal_on_synthetic_model("tiny-moe", 100); }
 
 }  // namespace
