@@ -62,18 +62,19 @@ Result<MixSubject> mix_subject(const gguf::File& file, bool has_importance) {
                     .has_importance = has_importance};
 }
 
+// Vectors stay as they are, unless they are all that the pattern matches.
 Status apply_override(const gguf::File& file, const FormatOverride& rule,
                       std::span<TensorPlan> plan) {
   bool used = false;
+  const gguf::TensorView* vector = nullptr;
   const gguf::FormatInfo& format = gguf::info(rule.format);
   for (TensorPlan& entry : plan) {
     if (!matches(rule.pattern, entry.tensor->name)) continue;
-    used = true;
     if (!format.is_float() && entry.tensor->rows() == 1) {
-      return refuse(
-          file, "quantize-tensor",
-          fmt::format("{} is no matrix; only matrices are quantized", escape(entry.tensor->name)));
+      vector = entry.tensor;
+      continue;
     }
+    used = true;
     if (entry.tensor->row_values() % format.block_values != 0) {
       return refuse(file, "quantize-tensor",
                     fmt::format("rows of {} have {} values, no multiple of the {} in a block of {}",
@@ -83,6 +84,11 @@ Status apply_override(const gguf::File& file, const FormatOverride& rule,
     entry.format = rule.format;
   }
   if (used) return {};
+  if (vector) {
+    return refuse(
+        file, "quantize-tensor",
+        fmt::format("{} is no matrix; only matrices are quantized", escape(vector->name)));
+  }
   return refuse(file, "quantize-pattern",
                 fmt::format("no tensor is called {}", escape(rule.pattern)));
 }

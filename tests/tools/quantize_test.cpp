@@ -95,11 +95,23 @@ TEST(Quantize, dryRunWritesNothing) {
   EXPECT_FALSE(std::filesystem::exists(folder.file("out.gguf")));
 }
 
-TEST(Quantize, patternsChooseOtherFormatsAndTheLastOneCounts) {
+TEST(Quantize, patternsLeaveVectorsAmongMatricesAsTheyAre) {
   const test::TemporaryFolder folder;
   const auto result = run_program({"quantize", kModel, folder.file("out.gguf"), "Q4_0", "--tensor",
-                                   "blk.*.ffn_*=q2_K", "--tensor", "blk.?.ffn_down.weight=q8_0"});
-  EXPECT_EQ(result.exit_code, 2) << "norms match the first pattern";
+                                   "blk.*.ffn_*=q2_K", "--dry-run", "--json"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  for (const auto& tensor : nlohmann::json::parse(result.out).at("tensors")) {
+    const std::string name = tensor.at("name");
+    if (name.find(".ffn_") == std::string::npos) continue;
+    EXPECT_EQ(tensor.at("to"), name.find("norm") == std::string::npos ? "q2_K" : "f32") << name;
+  }
+}
+
+TEST(Quantize, patternsChooseOtherFormatsAndTheLastOneCounts) {
+  const test::TemporaryFolder folder;
+  const auto result = run_program(
+      {"quantize", kModel, folder.file("out.gguf"), "Q4_0", "--tensor", "blk.*_norm.weight=q2_K"});
+  EXPECT_EQ(result.exit_code, 2);
   EXPECT_THAT(result.err, HasSubstr("is no matrix"));
   ASSERT_EQ(run_program({"quantize", kModel, folder.file("out.gguf"), "Q4_0", "--tensor",
                          "blk.*_up.weight=q2_K", "--tensor", "blk.5.*_up.weight=q8_0"})
