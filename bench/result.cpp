@@ -13,6 +13,7 @@ namespace quern::bench {
 namespace {
 
 using Json = nlohmann::ordered_json;
+using kernels::Rows, kernels::Roofline;
 
 Json json(const Interval& interval) { return Json::array({interval.low, interval.high}); }
 

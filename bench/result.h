@@ -7,10 +7,12 @@
 #include "bench/measure.h"
 #include "bench/options.h"
 #include "bench/os_system.h"
-#include "bench/work.h"
 #include "engine/engine.h"
+#include "kernels/work.h"
 
 namespace quern::bench {
+
+using kernels::Work;
 
 // Everything that was measured about one test.
 struct Measured {

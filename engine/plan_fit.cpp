@@ -113,8 +113,27 @@ class Fitter {
     QUERN_TRY(fit.plan, plan(subject_, options));
     const Placement& placement = options.placement;
     const bool asked = placement.choice == Placement::Choice::kAsked || placement.devices.empty();
-    if (asked || fit.plan.fits(budgets_)) return fit;
-    return LayerChooser(subject_, budgets_).choose(options);
+    if (asked) return fit;
+    if (!fit.plan.fits(budgets_)) {
+      QUERN_TRY(fit, LayerChooser(subject_, budgets_).choose(options));
+    }
+    return placement.choice == Placement::Choice::kFastest ? faster(std::move(fit)) : fit;
+  }
+
+  // The same without devices, if it fits and is predicted to be faster.
+  Result<Fit> faster(Fit fit) const {
+    if (!subject_.speeds) return fit;
+    EngineOptions options = fit.plan.options;
+    options.placement.layers = 0;
+    Fit alone;
+    QUERN_TRY(alone.plan, plan(subject_, options));
+    const auto with = predict_speed(subject_.model, fit.plan.options, *subject_.speeds, 0);
+    const auto without = predict_speed(subject_.model, options, *subject_.speeds, 0);
+    if (!with || !without || !alone.plan.fits(budgets_)) return fit;
+    if (with->decode >= without->decode) return fit;
+    alone.changes = {fmt::format("no layers on devices: {:.3g} t/s on the CPU, {:.3g} with them",
+                                 without->decode, with->decode)};
+    return alone;
   }
 
   // The longest context of whole blocks, at most that of `options`, within the budgets.
@@ -172,10 +191,19 @@ Requantized requantize(const PlanSubject& subject, const Mix& mix) {
   return result;
 }
 
+std::optional<Speed> speed(const PlanSubject& subject, const EngineOptions& resolved,
+                           uint32_t positions) {
+  if (!subject.speeds) return std::nullopt;
+  return predict_speed(subject.model, resolved, *subject.speeds, positions);
+}
+
 Status add(std::vector<Alternative>& all, std::string name, const PlanSubject& subject,
            const EngineOptions& options) {
   QUERN_TRY(MemoryPlan planned, plan(subject, options));
-  all.push_back({std::move(name), std::move(planned), token_work(subject.model, options.cache)});
+  const EngineOptions& resolved = planned.options;
+  const auto empty = speed(subject, resolved, 0);
+  const auto half = speed(subject, resolved, resolved.context / 2);
+  all.push_back({std::move(name), std::move(planned), empty, half});
   return {};
 }
 
@@ -241,8 +269,8 @@ Result<std::vector<Alternative>> other_quantizations(const PlanSubject& subject,
   std::vector<Alternative> all;
   for (const std::string_view name : kUsualMixes) {
     const Requantized other = requantize(subject, *find_mix(name));
-    const PlanSubject changed{subject.file, other.model, subject.access, subject.devices,
-                              other.file_bytes};
+    const PlanSubject changed{subject.file,    other.model,      subject.access,
+                              subject.devices, other.file_bytes, subject.speeds};
     QUERN_CHECK(add(all, std::string(name), changed, asked.options));
   }
   return all;

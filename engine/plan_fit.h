@@ -14,13 +14,14 @@ namespace quern::engine {
 
 std::string_view cache_name(kernels::CacheType type);  // "f16"
 
-// What is planned, in one way or another.
+// What is planned, in one way or another, and for which machine.
 struct PlanSubject {
   const gguf::File& file;
   const Model& model;
   gguf::OpenOptions::Access access = gguf::OpenOptions::Access::kMap;
   std::vector<DeviceProfile> devices = {};  // of the placement, in its order
   uint64_t file_bytes = 0;                  // what the file would be; 0: what it is
+  const MachineSpeeds* speeds = nullptr;    // null: not known
 };
 
 // What may be changed to make a plan fit: what the user has not asked for.
@@ -45,7 +46,7 @@ Result<std::optional<Fit>> fit_memory(const PlanSubject& subject, const EngineOp
 struct Alternative {
   std::string name;  // "4096", "q8_0", "Q3_K_M"
   MemoryPlan plan;
-  TokenWork work;
+  std::optional<Speed> empty, half;  // with an empty and with a half full context
 };
 Result<std::vector<Alternative>> other_contexts(const PlanSubject& subject, const MemoryPlan& plan);
 Result<std::vector<Alternative>> other_caches(const PlanSubject& subject, const MemoryPlan& plan);

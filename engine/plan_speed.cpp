@@ -1,53 +1,126 @@
 #include "engine/plan_speed.h"
 
 #include <algorithm>
-#include <variant>
+#include <cmath>
 
-#include "kernels/cpu_sizes.h"
+#include "kernels/split.h"
+#include "kernels/work.h"
 
 namespace quern::engine {
 namespace {
 
-// The share of the machine's peaks that attention reaches, while decoding and in a prompt.
+// The share of a device's best rates that attention reaches, while decoding and in a prompt.
 constexpr double kCacheShare = 0.5, kAttentionShare = 0.25;
+
+// What the devices of one placement do in a step; adds up seconds.
+class Clock {
+ public:
+  Clock(const Model& model, const EngineOptions& options, const MachineSpeeds& machine)
+      : program_(model.program), options_(options) {
+    devices_.push_back({&machine.cpu, machine.peaks.read_bandwidth_all, machine.peaks.fp32_peak});
+    for (const std::string& name : options.placement.devices) {
+      const auto found = machine.devices.find(name);
+      devices_.push_back(found == machine.devices.end() ? Device{} : of(found->second));
+    }
+  }
+
+  bool estimated() const { return estimated_; }
+
+  // Of a step; nullopt if nothing is known of a device. `decode`: one row, so that bytes count.
+  std::optional<double> seconds(std::span<const size_t> device_of, const kernels::Rows& rows,
+                                bool decode) {
+    const std::vector<kernels::OpGroup> groups = op_groups(program_);
+    double sum = 0;
+    size_t before = devices_.size();
+    for (size_t g = 0; g < groups.size(); ++g) {
+      const Device& device = devices_[device_of[g]];
+      if (!device.speeds || device.speeds->formats.empty()) return std::nullopt;
+      estimated_ = estimated_ || device_of[g] > 0;
+      if (device_of[g] != std::exchange(before, device_of[g])) sum += device.speeds->costs.run;
+      for (size_t i = groups[g].begin; i < groups[g].end; ++i) {
+        sum += of_op(program_.ops[i], device, rows, decode);
+      }
+    }
+    return sum;
+  }
+
+ private:
+  struct Device {
+    const DeviceSpeeds* speeds = nullptr;
+    double cache_bytes = 0, attention_operations = 0;  // per second, before the shares above
+  };
+
+  // A GPU's attention reads as its best matrices do.
+  static Device of(const DeviceSpeeds& speeds) {
+    Device device{&speeds};
+    for (const auto& [format, rates] : speeds.formats) {
+      device.cache_bytes = std::max(device.cache_bytes, rates.decode_bytes);
+      device.attention_operations = std::max(device.attention_operations, rates.prefill_operations);
+    }
+    return device;
+  }
+
+  // A format that was not measured is as fast as the one nearest in size.
+  const kernels::KernelRates& rates(const Device& device, gguf::Format format) {
+    const auto& known = device.speeds->formats;
+    if (const auto found = known.find(format); found != known.end()) return found->second;
+    estimated_ = true;
+    const auto distance = [&](const auto& entry) {
+      return std::abs(gguf::info(entry.first).bits_per_value() -
+                      gguf::info(format).bits_per_value());
+    };
+    return std::ranges::min_element(known, {}, distance)->second;
+  }
+
+  double of_op(const kernels::Op& op, const Device& device, const kernels::Rows& rows,
+               bool decode) {
+    double seconds = device.speeds->costs.operation;
+    for (const kernels::MatrixWork& matrix : matrices_of(op, program_, rows)) {
+      const kernels::KernelRates& rate = rates(device, program_.weights[matrix.weight].format);
+      seconds += decode ? matrix.bytes / rate.decode_bytes : matrix.ops / rate.prefill_operations;
+    }
+    if (!std::holds_alternative<kernels::Attention>(op)) return seconds;
+    const kernels::Work work = work_of(op, program_, options_.cache, rows);
+    return seconds + (decode ? work.bytes / (kCacheShare * device.cache_bytes)
+                             : work.int8_ops / (kAttentionShare * device.attention_operations));
+  }
+
+  const kernels::Program& program_;
+  const EngineOptions& options_;
+  std::vector<Device> devices_;
+  bool estimated_ = false;
+};
 
 }  // namespace
 
-TokenWork token_work(const Model& model, kernels::CacheType cache) {
-  const kernels::Program& program = model.program;
-  TokenWork work{};
-  const auto read = [&](kernels::WeightId id, double share) {
-    const kernels::WeightInfo& weight = program.weights[id];
-    work.weight_bytes += share * static_cast<double>(weight.bytes());
-    work.matmul_operations +=
-        share * 2.0 * static_cast<double>(weight.in() * weight.out() * weight.shape[2]);
-  };
-  for (const kernels::Op& op : program.ops) {
-    if (const auto* projection = std::get_if<kernels::Projection>(&op)) {
-      for (const kernels::Linear& linear : projection->outputs) read(linear.weight, 1);
-    } else if (const auto* experts = std::get_if<kernels::Experts>(&op)) {
-      const double used =
-          experts->used / static_cast<double>(program.weights[experts->gate].shape[2]);
-      read(experts->router, 1);
-      for (const auto id : {experts->gate, experts->up, experts->down}) read(id, used);
-    } else if (const auto* attention = std::get_if<kernels::Attention>(&op)) {
-      const kernels::Heads& heads = program.layers[attention->layer];
-      work.attention_operations += 2.0 * heads.queries * (heads.key_width + heads.value_width);
+Result<std::vector<std::set<gguf::Format>>> formats_needed(const Model& model,
+                                                           const Placement& placement) {
+  QUERN_TRY(const auto device_of, place(model.program, model.config.layers, placement));
+  const std::vector<kernels::OpGroup> groups = op_groups(model.program);
+  std::vector<std::set<gguf::Format>> formats(placement.devices.size() + 1);
+  for (size_t g = 0; g < groups.size(); ++g) {
+    for (size_t i = groups[g].begin; i < groups[g].end; ++i) {
+      for (const auto& matrix : matrices_of(model.program.ops[i], model.program, {0, 1, 1})) {
+        formats[device_of[g]].insert(model.program.weights[matrix.weight].format);
+      }
     }
   }
-  work.cache_bytes = static_cast<double>(kernels::cpu_cache_block_bytes(program, cache)) /
-                     kernels::kBlockPositions;
-  return work;
+  return formats;
 }
 
-Speed predict_speed(const TokenWork& work, const MachineSpeeds& machine, uint32_t positions) {
-  const double n = positions;
-  const double decode = work.weight_bytes / machine.rates.decode_bytes +
-                        work.cache_bytes * n / (kCacheShare * machine.peaks.read_bandwidth_all);
-  const double prefill =
-      work.matmul_operations / machine.rates.prefill_operations +
-      work.attention_operations * n / 2 / (kAttentionShare * machine.peaks.fp32_peak);
-  return {1 / decode, 1 / prefill};
+std::optional<Speed> predict_speed(const Model& model, const EngineOptions& options,
+                                   const MachineSpeeds& machine, uint32_t positions) {
+  const auto device_of = place(model.program, model.config.layers, options.placement);
+  if (!device_of) return std::nullopt;
+  Clock clock(model, options, machine);
+  // A prompt is computed in steps; the middle one is as good as the mean.
+  const uint64_t rows = std::max<uint64_t>(1, std::min(options.batch_rows, positions));
+  const uint64_t middle = positions > rows ? (positions - rows) / 2 : 0;
+  const auto decode = clock.seconds(*device_of, {positions, 1, 1}, true);
+  const auto prefill = clock.seconds(*device_of, {middle, rows, 1}, false);
+  if (!decode || !prefill) return std::nullopt;
+  return Speed{1 / *decode, static_cast<double>(rows) / *prefill,
+               clock.estimated() ? Speed::kEstimated : Speed::kMeasured};
 }
 
 }  // namespace quern::engine

@@ -1,37 +1,50 @@
 // How fast a plan will run: the work of one token over what the machine can do (rooflines; Williams
-// et al., "Roofline", 2009).
+// et al., "Roofline", 2009), with the rates that the kernels really reach.
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
 
-#include "engine/memory_plan.h"
+#include "engine/engine.h"
 #include "kernels/kernel_probe.h"
 #include "kernels/probe.h"
 
 namespace quern::engine {
 
-// What one token costs, from the shapes alone.
-struct TokenWork {
-  double weight_bytes;          // of the matrices that it reads; of experts only those used
-  double cache_bytes;           // per position before it
-  double matmul_operations;     // a multiply-add counts as two
-  double attention_operations;  // per position before it
+// What the kernels of one device were measured to do.
+struct DeviceSpeeds {
+  std::map<gguf::Format, kernels::KernelRates> formats;  // those that were needed so far
+  kernels::KernelCosts costs;
 };
-TokenWork token_work(const Model& model, kernels::CacheType cache);
 
-// What a machine can do: its peaks, and what the matrix kernels make of them.
+// What a machine can do: its peaks, and what kernels make of them.
 struct MachineSpeeds {
   kernels::MachineProfile peaks;
-  kernels::KernelRates rates;
+  DeviceSpeeds cpu;
+  std::map<std::string, DeviceSpeeds> devices;  // by name, "vulkan:0"
 };
 
-// Tokens per second. Measured speeds lie within `kSpeedInterval` of them on an idle machine.
+// Tokens per second. On an idle machine measured speeds lie within this share of them: the first
+// where all is on the CPU and its formats were measured, the second where a part is on a device, or
+// a format's rate is taken from the one that is nearest in size.
 struct Speed {
-  double decode, prefill;
-};
-inline constexpr double kSpeedInterval = 0.25;
+  static constexpr double kMeasured = 0.15, kEstimated = 0.4;
 
-// `positions`: tokens already in the context while decoding, and the length of the prompt.
-Speed predict_speed(const TokenWork& work, const MachineSpeeds& machine, uint32_t positions);
+  double decode, prefill;
+  double interval;
+};
+
+// Formats of the matrices that each device of the placement multiplies with; [0]: the CPU. Errors:
+// those of place.
+Result<std::vector<std::set<gguf::Format>>> formats_needed(const Model& model,
+                                                           const Placement& placement);
+
+// The speed of a model under resolved options. `positions`: tokens already in the context while
+// decoding, and the length of the prompt. nullopt if nothing is known of a device.
+std::optional<Speed> predict_speed(const Model& model, const EngineOptions& options,
+                                   const MachineSpeeds& machine, uint32_t positions);
 
 }  // namespace quern::engine

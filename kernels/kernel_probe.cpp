@@ -7,76 +7,134 @@
 #include <vector>
 
 #include "gguf/exceptions.h"
-#include "kernels/backend.h"
+#include "kernels/kernels_digest.inc"
+#include "kernels/system_memory.h"
 
 namespace quern::kernels {
 namespace {
 
-constexpr uint32_t kIn = 2048, kOut = 8192, kMatrices = 16, kRows = 256;
+struct Chain {
+  uint32_t in, out, matrices;
+};
+constexpr Chain kSmall = {512, 512, 64};  // large enough to be shared out among threads
+constexpr uint32_t kIn = 2048, kOut = 8192;
+// More than the largest caches hold, but at most a share of what is available.
+constexpr uint64_t kBytes = 640 << 20, kMemoryShare = 6;
 
-// One value through all matrices, each with weights of its own.
-Program chain(gguf::Format format) {
+// Enough large matrices of a format, of which there may be a packed copy.
+Chain large_chain(gguf::Format format) {
+  const uint64_t matrix = gguf::info(format).row_bytes(kIn) * kOut;
+  const auto memory = system_memory();
+  const uint64_t bytes = std::min(kBytes, memory ? memory->available / kMemoryShare : kBytes);
+  return {kIn, kOut, static_cast<uint32_t>(std::max<uint64_t>(2, bytes / matrix))};
+}
+
+constexpr uint32_t kRows = 256;
+
+// One value through all matrices, each with weights of its own, and a part with the last one alone:
+// many rows need no cold caches.
+Program program_of(const Chain& chain, gguf::Format format) {
   Program program;
-  const ValueId in = program.add_value(kIn), out = program.add_value(kOut);
-  for (WeightId id = 0; id < kMatrices; ++id) {
-    program.weights.push_back({"", format, {kIn, kOut, 1, 1}});
+  const ValueId in = program.add_value(chain.in), out = program.add_value(chain.out);
+  for (WeightId id = 0; id < chain.matrices; ++id) {
+    program.weights.push_back({"", format, {chain.in, chain.out, 1, 1}});
     program.ops.push_back(
         Projection{.in = in, .norm = {}, .outputs = {{.weight = id, .out = out}}});
   }
-  program.finish(out);
+  const size_t ops = program.ops.size();
+  program.parts = {{0, ops, kAbsent, out}, {ops - 1, ops, kAbsent, out}};
   return program;
 }
 
-// Seconds of the median of `runs` runs with `rows` rows, after one that is not counted.
-Result<double> median_seconds(Executable& executable, uint32_t rows, int runs) {
-  const std::vector<int32_t> tokens(rows);
-  std::vector<uint32_t> positions(rows);
-  for (uint32_t i = 0; i < rows; ++i) positions[i] = i;
-  const std::vector<uint32_t> sequences(rows);
-  const std::vector<std::span<const uint32_t>> block_tables(1);
-  const std::atomic<bool> never{false};
-  std::vector<double> seconds;
-  for (int run = 0; run <= runs; ++run) {
-    const auto start = std::chrono::steady_clock::now();
-    QUERN_CHECK(executable.run({.tokens = tokens,
-                                .positions = positions,
-                                .sequences = sequences,
-                                .block_tables = block_tables,
-                                .logit_rows = {}},
-                               never));
-    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
-    if (run > 0) seconds.push_back(took.count());
+// A chain that can be run.
+class Runner {
+ public:
+  static Result<Runner> make(Backend& backend, const Chain& chain, gguf::Format format) {
+    Runner runner;
+    const Program program = program_of(chain, format);
+    const uint64_t matrix = program.weights[0].bytes();
+    // Floats are read where they are, so that each matrix needs bytes of its own.
+    const uint64_t copies = gguf::info(format).is_float() ? chain.matrices : 1;
+    runner.bytes_ = std::make_unique_for_overwrite<std::byte[]>(matrix * copies);
+    std::memset(runner.bytes_.get(), 0x11, matrix * copies);  // small, ordinary scales
+    std::vector<gguf::TensorView> weights;
+    for (const WeightInfo& info : program.weights) {
+      const std::byte* start = runner.bytes_.get() + weights.size() % copies * matrix;
+      const std::span<const std::byte> part(start, matrix);
+      weights.push_back({info.name, format, info.shape, 2, part});
+    }
+    QUERN_TRY(runner.cache_, backend.make_cache(program, CacheType::kF16, 1));
+    QUERN_TRY(
+        runner.executable_,
+        backend.compile(program, weights, *runner.cache_,
+                        {.rows = kRows, .logit_rows = 1, .positions = kRows}, WeightHome::kPacked));
+    return runner;
   }
-  std::ranges::nth_element(seconds, seconds.begin() + runs / 2);
-  return seconds[static_cast<size_t>(runs / 2)];
+
+  // Seconds of a run of a part with `rows` rows: of `runs` runs, after one that is not counted, the
+  // lower quartile, because neighbours only ever make a run slower.
+  Result<double> seconds(size_t part, uint32_t rows, int runs) {
+    const std::vector<int32_t> tokens(rows);
+    std::vector<uint32_t> positions(rows);
+    for (uint32_t i = 0; i < rows; ++i) positions[i] = i;
+    const std::vector<uint32_t> sequences(rows);
+    const std::vector<std::span<const uint32_t>> block_tables(1);
+    const std::atomic<bool> never{false};
+    std::vector<double> times;
+    for (int run = 0; run <= runs; ++run) {
+      const auto start = std::chrono::steady_clock::now();
+      QUERN_CHECK(executable_->run({.tokens = tokens,
+                                    .positions = positions,
+                                    .sequences = sequences,
+                                    .block_tables = block_tables,
+                                    .logit_rows = {},
+                                    .part = part},
+                                   never));
+      const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+      if (run > 0) times.push_back(took.count());
+    }
+    std::ranges::nth_element(times, times.begin() + runs / 4);
+    return times[static_cast<size_t>(runs / 4)];
+  }
+
+ private:
+  std::unique_ptr<std::byte[]> bytes_;
+  std::unique_ptr<Cache> cache_;
+  std::unique_ptr<Executable> executable_;
+};
+
+Result<KernelRates> measure(Backend& backend, gguf::Format format) {
+  const Chain chain = large_chain(format);
+  QUERN_TRY(Runner runner, Runner::make(backend, chain, format));
+  QUERN_TRY(const double decode, runner.seconds(0, 1, 11));
+  QUERN_TRY(const double prefill, runner.seconds(1, kRows, 3));
+  const double values = double{kIn} * kOut;
+  const double bytes = values * gguf::info(format).bits_per_value() / 8;
+  return KernelRates{bytes * chain.matrices / decode, 2 * values * kRows / prefill};
 }
 
-Result<KernelRates> measure(size_t threads, gguf::Format format) {
-  const Program program = chain(format);
-  const uint64_t matrix = program.weights[0].bytes();
-  const auto bytes = std::make_unique_for_overwrite<std::byte[]>(matrix * kMatrices);
-  std::memset(bytes.get(), 0x11, matrix * kMatrices);  // blocks with small, ordinary scales
-  std::vector<gguf::TensorView> weights;
-  for (const WeightInfo& info : program.weights) {
-    const std::span<const std::byte> part(bytes.get() + weights.size() * matrix, matrix);
-    weights.push_back({info.name, format, info.shape, 2, part});
-  }
-  const std::unique_ptr<Backend> backend = make_cpu_backend(threads);
-  QUERN_TRY(const std::unique_ptr<Cache> cache, backend->make_cache(program, CacheType::kF16, 1));
-  QUERN_TRY(
-      const std::unique_ptr<Executable> executable,
-      backend->compile(program, weights, *cache,
-                       {.rows = kRows, .logit_rows = 1, .positions = kRows}, WeightHome::kPacked));
-  QUERN_TRY(const double decode, median_seconds(*executable, 1, 15));
-  QUERN_TRY(const double prefill, median_seconds(*executable, kRows, 3));
-  const double operations = 2.0 * kIn * kOut * kMatrices * kRows;
-  return KernelRates{static_cast<double>(matrix * kMatrices) / decode, operations / prefill};
+Result<KernelCosts> measure_costs(Backend& backend) {
+  QUERN_TRY(Runner runner, Runner::make(backend, kSmall, gguf::Format::Q8_0));
+  QUERN_TRY(const double all, runner.seconds(0, 1, 31));
+  QUERN_TRY(const double one, runner.seconds(1, 1, 31));
+  const double operation = std::max(0.0, (all - one) / (kSmall.matrices - 1));
+  return KernelCosts{std::max(0.0, one - operation), operation};
 }
 
 }  // namespace
 
-Result<KernelRates> probe_kernels(size_t threads, gguf::Format format) {
-  return catch_exceptions([&] { return measure(threads, format); });
+Result<KernelRates> probe_kernels(Backend& backend, gguf::Format format) {
+  return catch_exceptions([&] { return measure(backend, format); });
 }
+
+Result<KernelRates> probe_kernels(size_t threads, gguf::Format format) {
+  return catch_exceptions([&] { return measure(*make_cpu_backend(threads), format); });
+}
+
+Result<KernelCosts> probe_costs(Backend& backend) {
+  return catch_exceptions([&] { return measure_costs(backend); });
+}
+
+std::string_view kernels_digest() { return QUERN_KERNELS_DIGEST; }
 
 }  // namespace quern::kernels

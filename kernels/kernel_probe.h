@@ -1,11 +1,13 @@
-// How close the CPU backend's own matrix kernels come to the machine's peaks: what the planner
-// predicts speed from, so that a prediction follows the kernels when they change.
+// How fast a backend's own kernels are: what the planner predicts speed from, so that a prediction
+// follows the kernels when they change.
 #pragma once
 
 #include <cstddef>
+#include <string_view>
 
 #include "gguf/format.h"
 #include "gguf/result.h"
+#include "kernels/backend.h"
 
 namespace quern::kernels {
 
@@ -14,8 +16,21 @@ struct KernelRates {
   double prefill_operations = 0;  // ops/s with many rows; a multiply-add counts as two
 };
 
-// Multiplies with matrices of 268 million values, more than caches hold (150 MB in Q4_K), for about
-// a second. `threads` 0: all processors. Errors: "out-of-memory".
+// Multiplies with 640 MiB of matrices, more than caches hold, for about a second. Errors:
+// "out-of-memory", those of the backend.
+Result<KernelRates> probe_kernels(Backend& backend, gguf::Format format);
+// The same on the CPU with `threads` threads; 0: all processors.
 Result<KernelRates> probe_kernels(size_t threads, gguf::Format format = gguf::Format::Q4_K);
+
+// What is not a matter of bytes.
+struct KernelCosts {
+  double run = 0;        // seconds to start a part of a program and to hand its output over
+  double operation = 0;  // seconds that an operation takes at least
+};
+Result<KernelCosts> probe_costs(Backend& backend);
+
+// Names the kernels that figures were measured with: 16 hexadecimal digits that change with the
+// sources of the CPU's and the GPU's kernels.
+std::string_view kernels_digest();
 
 }  // namespace quern::kernels

@@ -1,6 +1,7 @@
 // `quern plan`: will a model fit, what takes the memory, and how fast will it be?
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <memory>
 
 #include "engine/synthetic_model.h"
@@ -14,6 +15,15 @@
 namespace quern::tools {
 namespace {
 
+// A plan that does not fit is an answer, too.
+Result<engine::Fit> plan_anyway(const gguf::File& file, const engine::Model& model,
+                                PlanRequest request) {
+  auto fit = plan_within_budget(file, model, request);
+  if (fit || fit.error().code != "memory-budget") return fit;
+  request.force = true;
+  return plan_within_budget(file, model, request);
+}
+
 struct PlanOptions {
   std::string model, profile;
   PlanRequest request;
@@ -21,35 +31,55 @@ struct PlanOptions {
   bool json = false, no_mmap = false, what_fits = false, no_speed = false;
 };
 
-// The machine to plan for, and the memory that it has to spare.
-struct Target {
-  std::optional<engine::MachineSpeeds> machine;
-  std::optional<MemoryBudget> budget;
-};
+// Fills in the machine that the request is planned for: that of a profile.
+Status use_profile(PlanOptions& options) {
+  PlanRequest& request = options.request;
+  QUERN_TRY(const Machine machine, read_machine(options.profile));
+  request.speeds = machine.speeds;
+  if (request.engine.threads == 0) request.engine.threads = machine.speeds.peaks.threads;
+  request.budget.reset();
+  if (machine.memory > 0) request.budget = MemoryBudget{machine.memory, "said by the profile"};
+  for (const std::string& name : request.engine.placement.devices) {
+    const auto found = std::ranges::find(machine.devices, name, &engine::DeviceProfile::name);
+    if (found == machine.devices.end() && name != engine::kReferenceDevice) {
+      return bad_input("device-name", fmt::format("the profile has no device {}", escape(name)));
+    }
+    const engine::DeviceProfile device =
+        found != machine.devices.end()
+            ? *found
+            : engine::DeviceProfile{.name = name, .description = "", .in_host = true};
+    request.devices.push_back(device);
+    request.device_budgets.push_back(device_budget(device, options.vram));
+  }
+  return {};
+}
 
-Result<Target> choose_target(PlanOptions& options) {
-  Target target;
-  if (!options.profile.empty()) {
-    QUERN_TRY(const Machine machine, read_machine(options.profile));
-    target.machine = machine.speeds;
-    if (options.request.engine.threads == 0) {
-      options.request.engine.threads = machine.speeds.peaks.threads;
-    }
-    if (options.ram == 0 && machine.memory > 0) {
-      target.budget = MemoryBudget{machine.memory, "said by the profile"};
-    }
-    if (options.ram > 0) target.budget = memory_budget(options.ram);
-    return target;
-  }
-  target.budget = memory_budget(options.ram);
-  if (!options.no_speed) {
-    QUERN_TRY(target.machine, this_machine(options.request.engine.threads));
-  }
-  return target;
+// The same for this machine; `formats`: see MachineNeeds. Last of all, as it may take seconds.
+Status use_this_machine(PlanOptions& options, std::vector<std::set<gguf::Format>> formats) {
+  PlanRequest& request = options.request;
+  request.budget = memory_budget(options.ram);
+  QUERN_CHECK(find_devices(request, options.vram));
+  if (options.no_speed) return {};
+  QUERN_TRY(Machine machine, this_machine({.threads = request.engine.threads,
+                                           .devices = request.engine.placement.devices,
+                                           .formats = std::move(formats)}));
+  request.speeds = std::move(machine.speeds);
+  return {};
+}
+
+Status choose_machine(PlanOptions& options, std::vector<std::set<gguf::Format>> formats) {
+  if (options.profile.empty()) return use_this_machine(options, std::move(formats));
+  QUERN_CHECK(use_profile(options));
+  if (options.ram > 0) options.request.budget = memory_budget(options.ram);
+  return {};
 }
 
 // The common shapes, quantized as usual, on this machine.
-Status rank_shapes(const PlanOptions& options, const Target& target) {
+Status rank_shapes(PlanOptions& options) {
+  using gguf::Format;
+  QUERN_CHECK(choose_machine(options, {{Format::Q4_K, Format::Q6_K, Format::Q8_0}}));
+  PlanRequest& request = options.request;
+  request.freedom = {false, false};  // rows are compared, so that all are the same
   std::vector<PlanRow> rows;
   for (const engine::SyntheticShape& shape : engine::synthetic_shapes()) {
     if (shape.name.starts_with("tiny")) continue;
@@ -57,13 +87,15 @@ Status rank_shapes(const PlanOptions& options, const Target& target) {
       QUERN_TRY(const gguf::File file,
                 engine::synthetic_model(shape, *engine::find_mix(mix), 0).outline("shape"));
       QUERN_TRY(const engine::Model model, engine::read_model(file));
-      QUERN_TRY(const auto plan,
-                plan_memory(file, model, options.request.engine, options.request.access));
-      PlanRow row{fmt::format("{} {}", shape.name, mix), plan.host_peak(), 0, true, {}};
-      row.fits = !target.budget || row.peak <= target.budget->bytes;
-      if (target.machine) {
-        row.speed = predict_speed(token_work(model, plan.options.cache), *target.machine,
-                                  plan.options.context / 2);
+      QUERN_TRY(const auto fit, plan_anyway(file, model, request));
+      const engine::MemoryPlan& plan = fit.plan;
+      PlanRow row{fmt::format("{} {}", shape.name, mix),
+                  plan.host_peak(),
+                  plan.device_peak(),
+                  plan.fits(request.budgets()),
+                  {}};
+      if (request.speeds) {
+        row.speed = predict_speed(model, plan.options, *request.speeds, plan.options.context / 2);
       }
       rows.push_back(std::move(row));
     }
@@ -73,24 +105,16 @@ Status rank_shapes(const PlanOptions& options, const Target& target) {
 
 Status plan(PlanOptions options) {
   if (options.no_mmap) options.request.access = gguf::OpenOptions::Access::kRead;
-  if (options.what_fits) {
-    QUERN_TRY(const Target target, choose_target(options));
-    return rank_shapes(options, target);
-  }
+  if (options.what_fits) return rank_shapes(options);
   if (options.model.empty()) return bad_input("plan-model", "plan needs a MODEL, or --what-fits");
   QUERN_TRY(const gguf::File file, gguf::File::open(options.model));
   QUERN_TRY(const engine::Model model, engine::read_model(file));
-  QUERN_TRY(const Target target, choose_target(options));  // last: it may take seconds
-  options.request.budget = target.budget;
-  QUERN_CHECK(find_devices(options.request, options.vram));
-  auto fit = plan_within_budget(file, model, options.request);
-  if (!fit && fit.error().code == "memory-budget") {  // a plan that does not fit is an answer, too
-    options.request.force = true;
-    fit = plan_within_budget(file, model, options.request);
-  }
-  if (!fit) return tl::unexpected(fit.error());
-  QUERN_TRY(const PlanReport report,
-            make_report(file, model, *fit, options.request, target.machine));
+  // A layer may end up anywhere, so that every device is asked about every format.
+  QUERN_TRY(auto formats, formats_needed(model, {}));
+  formats.resize(options.request.engine.placement.devices.size() + 1, formats[0]);
+  QUERN_CHECK(choose_machine(options, std::move(formats)));
+  QUERN_TRY(const engine::Fit fit, plan_anyway(file, model, options.request));
+  QUERN_TRY(const PlanReport report, make_report(file, model, fit, options.request));
   return write_stdout(options.json ? plan_json(report) : plan_text(report));
 }
 

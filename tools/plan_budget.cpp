@@ -13,11 +13,6 @@ namespace {
 // Left to the system and to other programs: a twentieth of the machine, at most this.
 constexpr uint64_t kMostHeadroom = 512 << 20;
 
-engine::PlanSubject subject_of(const gguf::File& file, const engine::Model& model,
-                               const PlanRequest& request) {
-  return {file, model, request.access, request.devices};
-}
-
 // "1.20 GiB and 3.10 GiB on vulkan:0"
 std::string needs(const engine::MemoryPlan& plan) {
   std::string text = size_text(plan.host_peak());
@@ -90,6 +85,10 @@ engine::Budgets PlanRequest::budgets() const {
   return all;
 }
 
+engine::PlanSubject PlanRequest::subject(const gguf::File& file, const engine::Model& model) const {
+  return {file, model, access, devices, 0, speeds ? &*speeds : nullptr};
+}
+
 std::optional<MemoryBudget> memory_budget(uint64_t ram) {
   if (ram > 0) return MemoryBudget{ram, "given by --ram"};
   const auto memory = kernels::system_memory();
@@ -118,13 +117,15 @@ Status find_devices(PlanRequest& request, uint64_t vram) {
 
 Result<engine::Fit> plan_within_budget(const gguf::File& file, const engine::Model& model,
                                        const PlanRequest& request) {
-  const engine::PlanSubject subject = subject_of(file, model, request);
+  const engine::PlanSubject subject = request.subject(file, model);
   const engine::Budgets limits = request.budgets();
   engine::Fit asked;
   QUERN_TRY(asked.plan, plan_memory(file, model, request.engine, request.access, request.devices));
-  if (request.force || asked.plan.fits(limits)) return asked;
+  const bool fastest = request.engine.placement.choice == engine::Placement::Choice::kFastest;
+  if (request.force || (asked.plan.fits(limits) && !fastest)) return asked;
   QUERN_TRY(auto fit, fit_memory(subject, request.engine, limits, request.freedom));
   if (fit) {
+    if (asked.plan.fits(limits)) return std::move(*fit);
     fit->changes.back() +=
         fmt::format(": as asked it would need {}, {}", needs(asked.plan), given(request));
     return std::move(*fit);

@@ -30,9 +30,11 @@ struct PlanRequest {
   std::vector<engine::DeviceProfile> devices = {};  // of the placement
   std::optional<MemoryBudget> budget = memory_budget(0);
   std::vector<std::optional<MemoryBudget>> device_budgets = {};  // of the placement's devices
+  std::optional<engine::MachineSpeeds> speeds = {};
   bool force = false;  // plan for what was asked for even if it does not fit
 
   engine::Budgets budgets() const;
+  engine::PlanSubject subject(const gguf::File& file, const engine::Model& model) const;
 };
 
 // Finds the devices of the request's placement on this machine, and their budgets. Errors: those of

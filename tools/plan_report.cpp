@@ -86,27 +86,18 @@ std::string formula(const engine::MemoryPlan& plan) {
 }
 
 std::string speed_text(const engine::Speed& speed) {
-  const auto range = [](double value) {
-    return fmt::format("{:.3g} to {:.3g}", value * (1 - engine::kSpeedInterval),
-                       value * (1 + engine::kSpeedInterval));
+  const auto range = [&](double value) {
+    return fmt::format("{:.3g} to {:.3g}", value * (1 - speed.interval),
+                       value * (1 + speed.interval));
   };
   return fmt::format("decode {} t/s, prefill {} t/s", range(speed.decode), range(speed.prefill));
 }
 
-// A machine's speed with all layers on the CPU; that of devices is not known.
-std::optional<engine::Speed> speed_of(const engine::MemoryPlan& plan, const engine::TokenWork& work,
-                                      const std::optional<engine::MachineSpeeds>& machine,
-                                      uint32_t positions) {
-  const bool devices = std::ranges::any_of(plan.layers, [](const engine::LayerPlan& layer) {
-    return layer.heap > 0 || layer.other_heap > 0;
-  });
-  if (!machine || devices) return std::nullopt;
-  return predict_speed(work, *machine, positions);
-}
-
 Json speed_json(const std::optional<engine::Speed>& speed) {
   if (!speed) return nullptr;
-  return {{"decode_tokens_per_s", speed->decode}, {"prefill_tokens_per_s", speed->prefill}};
+  return {{"decode_tokens_per_s", speed->decode},
+          {"prefill_tokens_per_s", speed->prefill},
+          {"interval", speed->interval}};
 }
 
 Json rows_json(const std::vector<PlanRow>& rows) {
@@ -145,27 +136,29 @@ Json heap_json(const engine::HeapPlan& heap, const std::optional<MemoryBudget>& 
 }  // namespace
 
 Result<PlanReport> make_report(const gguf::File& file, const engine::Model& model,
-                               const engine::Fit& fit, const PlanRequest& request,
-                               const std::optional<engine::MachineSpeeds>& machine) {
-  const engine::PlanSubject subject{file, model, request.access, request.devices};
+                               const engine::Fit& fit, const PlanRequest& request) {
+  const engine::PlanSubject subject = request.subject(file, model);
   const engine::Budgets budgets = request.budgets();
-  const engine::TokenWork work = token_work(model, fit.plan.options.cache);
+  const engine::EngineOptions& options = fit.plan.options;
   PlanReport report{.model = escape(file.text("general.name", file.path()), 256),
                     .plan = fit.plan,
                     .changes = fit.changes,
                     .request = request,
                     .fits = fit.plan.fits(budgets),
-                    .empty = speed_of(fit.plan, work, machine, 0),
-                    .full = speed_of(fit.plan, work, machine, fit.plan.options.context),
+                    .empty = {},
+                    .full = {},
                     .contexts = {},
                     .caches = {},
                     .quantizations = {}};
+  if (request.speeds) {
+    report.empty = predict_speed(model, options, *request.speeds, 0);
+    report.full = predict_speed(model, options, *request.speeds, options.context);
+  }
   const auto rows = [&](const std::vector<engine::Alternative>& others) {
     std::vector<PlanRow> all;
     for (const engine::Alternative& other : others) {
       all.push_back({other.name, other.plan.host_peak(), other.plan.device_peak(),
-                     other.plan.fits(budgets),
-                     speed_of(other.plan, other.work, machine, other.plan.options.context / 2)});
+                     other.plan.fits(budgets), other.half});
     }
     return all;
   };
@@ -268,7 +261,6 @@ std::string plan_json(const PlanReport& report) {
                     {"cache_terms", std::move(cache)},
                     {"speed_empty_context", speed_json(report.empty)},
                     {"speed_full_context", speed_json(report.full)},
-                    {"speed_interval", engine::kSpeedInterval},
                     {"contexts", rows_json(report.contexts)},
                     {"caches", rows_json(report.caches)},
                     {"quantizations", rows_json(report.quantizations)}};

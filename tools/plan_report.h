@@ -31,8 +31,7 @@ struct PlanReport {
 };
 
 Result<PlanReport> make_report(const gguf::File& file, const engine::Model& model,
-                               const engine::Fit& fit, const PlanRequest& request,
-                               const std::optional<engine::MachineSpeeds>& machine);
+                               const engine::Fit& fit, const PlanRequest& request);
 
 std::string plan_text(const PlanReport& report);
 std::string plan_json(const PlanReport& report);

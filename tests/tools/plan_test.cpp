@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "tests/json_schema.h"
@@ -22,9 +23,17 @@ using tools::size_text;
 
 const std::string kModel = QUERN_SOURCE_DIR "/models/quern-tiny-stories-Q4_K_M.gguf";
 
-// A machine that was never measured: 100 GB/s, 10 TOPS.
+// A machine that was never measured: 100 GB/s, 10 TOPS, and a GPU ten times as fast.
 std::string profile(const test::TemporaryFolder& folder, uint64_t memory) {
-  const tools::Machine machine{{{"made up", 4, 5e10, 1e11, 1e13, 1e12}, {8e10, 5e12}}, memory};
+  const auto speeds = [](double times) {
+    return engine::DeviceSpeeds{{{gguf::Format::Q4_K, {times * 8e10, times * 5e12}}}, {1e-8, 1e-8}};
+  };
+  tools::Machine machine;
+  machine.speeds.peaks = {"made up", 4, 5e10, 1e11, 1e13, 1e12};
+  machine.speeds.cpu = speeds(1);
+  machine.speeds.devices["vulkan:0"] = speeds(10);
+  machine.memory = memory;
+  machine.devices = {{"vulkan:0", "made-up GPU", false, uint64_t{8} << 30, uint64_t{7} << 30}};
   EXPECT_TRUE(write_machine(folder.file("machine.json"), machine));
   return folder.file("machine.json");
 }
@@ -136,6 +145,44 @@ TEST(Plan, measuresThisMachineOnce) {
   EXPECT_TRUE(tools::read_machine(folder.file("cache/quern/machine-1.json")));
 }
 
+// Speeds of other kernels or of another processor are measured again.
+TEST(Plan, measuresAgainWhatIsStale) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "too slow under sanitizers";
+#endif
+  const test::TemporaryFolder folder;
+  std::filesystem::create_directories(folder.file("quern"));
+  std::filesystem::copy_file(profile(folder, 0), folder.file("quern/machine-1.json"));
+  ASSERT_EQ(::setenv("XDG_CACHE_HOME", folder.file(".").c_str(), 1), 0);
+  const auto result = run_program({"plan", kModel, "--threads", "1"});
+  ::unsetenv("XDG_CACHE_HOME");
+  EXPECT_THAT(result.err, HasSubstr("measuring"));
+  const auto renewed = tools::read_machine(folder.file("quern/machine-1.json"));
+  ASSERT_TRUE(renewed);
+  EXPECT_EQ(renewed->kernels, kernels::kernels_digest());
+  EXPECT_EQ(renewed->speeds.peaks.threads, 1u);
+}
+
+// Layers on a GPU that is ten times as fast, which only the profile knows.
+TEST(Plan, predictsTheSpeedOfASplitOnAnotherMachine) {
+  const test::TemporaryFolder folder;
+  const std::string machine = profile(folder, 1 << 30);
+  const auto decode = [&](const std::string& layers) -> double {
+    const json report =
+        plan({"--profile", machine, "--device", "vulkan:0", "--gpu-layers", layers});
+    return report["speed_empty_context"]["decode_tokens_per_s"];
+  };
+  if (run_program({"plan", kModel, "--profile", machine, "--device", "vulkan:0"}).exit_code != 0) {
+    GTEST_SKIP() << "built without Vulkan";
+  }
+  EXPECT_LT(decode("0"), decode("3"));
+  EXPECT_LT(decode("3"), decode("all"));
+  EXPECT_EQ(decode("auto"), decode("all"));
+  const auto other = run_program({"plan", kModel, "--profile", machine, "--device", "vulkan:1"});
+  EXPECT_EQ(other.exit_code, 2);
+  EXPECT_THAT(other.err, HasSubstr("the profile has no device"));
+}
+
 TEST(Plan, ranksCommonShapes) {
   const auto result = run_program({"plan", "--what-fits", "--no-speed", "--ram", "8G"});
   EXPECT_EQ(result.exit_code, 0) << result.err;
@@ -146,8 +193,8 @@ TEST(Plan, ranksCommonShapes) {
 TEST(Plan, refusesWrongProfilesInOneLine) {
   const test::TemporaryFolder folder;
   for (const std::string text :
-       {"", "[]", "{\"quern_machine\": 2}", "{\"quern_machine\": 1, \"threads\": 2}",
-        "{\"quern_machine\": 1, \"threads\": \"two\"}"}) {
+       {"", "[]", "{\"quern_machine\": 1}", "{\"quern_machine\": 2, \"threads\": 2}",
+        "{\"quern_machine\": 2, \"threads\": \"two\"}"}) {
     const std::string path = folder.write("p.json", std::as_bytes(std::span(text)));
     const auto result = run_program({"plan", kModel, "--profile", path});
     EXPECT_EQ(result.exit_code, 2);

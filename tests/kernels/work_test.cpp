@@ -1,15 +1,13 @@
 // Work counts against sums done by hand and the figures of the performance spec.
-#include "bench/work.h"
+#include "kernels/work.h"
 
 #include <gtest/gtest.h>
 
 #include "engine/model.h"
 #include "engine/synthetic_model.h"
 
-namespace quern::bench {
+namespace quern::kernels {
 namespace {
-
-using kernels::CacheType;
 
 // A synthetic model's program; its weights are never looked at.
 struct Synthetic {
@@ -96,4 +94,4 @@ TEST(Work, labelsNameTheWeights) {
 }
 
 }  // namespace
-}  // namespace quern::bench
+}  // namespace quern::kernels

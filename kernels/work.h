@@ -4,12 +4,13 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "kernels/backend.h"
 #include "kernels/op.h"
 #include "kernels/probe.h"
 
-namespace quern::bench {
+namespace quern::kernels {
 
 struct Work {
   double bytes = 0;     // read from memory: weights once per step, keys and values once per step
@@ -26,12 +27,18 @@ struct Rows {
   uint64_t logits;  // rows whose logits are wanted
 };
 
-Work work_of(const kernels::Op& op, const kernels::Program& program, kernels::CacheType cache,
-             const Rows& rows);
-Work work_of(const kernels::Program& program, kernels::CacheType cache, const Rows& rows);
+// One matrix of an operation, or what is read of a stack of experts.
+struct MatrixWork {
+  WeightId weight;
+  double bytes, ops;  // read once; a multiply-add counts as two
+};
+std::vector<MatrixWork> matrices_of(const Op& op, const Program& program, const Rows& rows);
+
+Work work_of(const Op& op, const Program& program, CacheType cache, const Rows& rows);
+Work work_of(const Program& program, CacheType cache, const Rows& rows);
 
 // Bytes that one position takes in the cache of all layers.
-double cache_bytes_per_position(const kernels::Program& program, kernels::CacheType cache);
+double cache_bytes_per_position(const Program& program, CacheType cache);
 
 struct Roofline {
   double memory_seconds;   // bytes / read bandwidth
@@ -40,9 +47,9 @@ struct Roofline {
     return memory_seconds > compute_seconds ? memory_seconds : compute_seconds;
   }
 };
-Roofline roofline(const Work& work, const kernels::MachineProfile& machine);
+Roofline roofline(const Work& work, const MachineProfile& machine);
 
 // What an operation is for, from the names of its weights: "attn_q+attn_k+attn_v", "ffn_down", …
-std::string label(const kernels::Op& op, const kernels::Program& program);
+std::string label(const Op& op, const Program& program);
 
-}  // namespace quern::bench
+}  // namespace quern::kernels

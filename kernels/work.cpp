@@ -1,12 +1,10 @@
-#include "bench/work.h"
+#include "kernels/work.h"
 
 #include <algorithm>
 #include <cmath>
 
-namespace quern::bench {
+namespace quern::kernels {
 namespace {
-
-using namespace kernels;
 
 double bytes_per_value(CacheType type) {
   switch (type) {
@@ -25,24 +23,72 @@ double cache_bytes(const Heads& heads, CacheType type) {
          bytes_per_value(type);
 }
 
+// Rows of a value.
+double count(const Program& program, const Rows& rows, ValueId value) {
+  const bool logits = program.values[value].rows == ValueInfo::Rows::kLogits;
+  return static_cast<double>(logits ? rows.logits : rows.count);
+}
+
+// The matrices of an operation.
+class MatrixCounter {
+ public:
+  MatrixCounter(const Program& program, const Rows& rows) : program_(program), rows_(rows) {}
+
+  std::vector<MatrixWork> of(const Op& op) {
+    if (const auto* projection = std::get_if<Projection>(&op)) count_all(*projection);
+    if (const auto* experts = std::get_if<Experts>(&op)) count_all(*experts);
+    if (const auto* product = std::get_if<HeadProduct>(&op)) count_all(*product);
+    return std::move(all_);
+  }
+
+ private:
+  double tokens(ValueId value) const { return count(program_, rows_, value); }
+
+  // A matrix, of which `share` is read, times `tokens` activations.
+  void add(WeightId id, double tokens, double share = 1) {
+    const WeightInfo& weight = program_.weights[id];
+    if (tokens == 0) return;
+    all_.push_back({id, share * static_cast<double>(weight.bytes()),
+                    2 * tokens * static_cast<double>(weight.in() * weight.out())});
+  }
+
+  void count_all(const Projection& op) {
+    for (const Linear& linear : op.outputs) add(linear.weight, tokens(op.in));
+  }
+
+  // Of E experts, n tokens that choose k each are expected to need E (1 - (1 - k/E)^n).
+  void count_all(const Experts& op) {
+    const double n = tokens(op.in);
+    const auto experts = static_cast<double>(program_.weights[op.gate].shape[2]);
+    const double share = 1 - std::pow(1 - op.used / experts, n);
+    add(op.router, n);
+    for (const WeightId id : {op.gate, op.up, op.down}) add(id, n * op.used, share);
+  }
+
+  // One matrix for each head.
+  void count_all(const HeadProduct& op) {
+    const auto heads = static_cast<double>(program_.weights[op.weight].shape[2]);
+    add(op.weight, tokens(op.in) * heads);
+  }
+
+  const Program& program_;
+  const Rows& rows_;
+  std::vector<MatrixWork> all_;
+};
+
 // What one operation does; every kind of operation is a function of this object.
 struct Counter {
   const Program& program;
   CacheType cache;
   const Rows& rows;
 
-  double count(ValueId value) const {
-    const bool logits = program.values[value].rows == ValueInfo::Rows::kLogits;
-    return static_cast<double>(logits ? rows.logits : rows.count);
-  }
-
-  // A matrix, of which `share` is read, times `tokens` activations.
-  Work matrix(WeightId id, double tokens, double share = 1) const {
-    const WeightInfo& weight = program.weights[id];
-    if (tokens == 0) return {};
-    const double ops = 2 * tokens * static_cast<double>(weight.in() * weight.out());
-    const bool is_float = gguf::info(weight.format).is_float();
-    return {share * static_cast<double>(weight.bytes()), is_float ? 0 : ops, is_float ? ops : 0};
+  Work matrices(const Op& op) const {
+    Work work;
+    for (const MatrixWork& matrix : MatrixCounter(program, rows).of(op)) {
+      const bool is_float = gguf::info(program.weights[matrix.weight].format).is_float();
+      work += {matrix.bytes, is_float ? 0 : matrix.ops, is_float ? matrix.ops : 0};
+    }
+    return work;
   }
 
   Work operator()(const Embed& op) const {
@@ -51,12 +97,7 @@ struct Counter {
     return {static_cast<double>(rows.count) * row, 0, 0};
   }
 
-  Work operator()(const Projection& op) const {
-    Work work;
-    for (const Linear& linear : op.outputs) work += matrix(linear.weight, count(op.in));
-    return work;
-  }
-
+  Work operator()(const Projection& op) const { return matrices(op); }
   Work operator()(const AddNormed&) const { return {}; }
   Work operator()(const SoftCap&) const { return {}; }
   Work operator()(const CacheAppend&) const { return {}; }
@@ -76,30 +117,17 @@ struct Counter {
             2 * pairs * heads.queries * (heads.key_width + heads.value_width), 0};
   }
 
-  // Of E experts, n tokens that choose k each are expected to need E (1 - (1 - k/E)^n).
-  Work operator()(const Experts& op) const {
-    const double tokens = count(op.in);
-    const auto experts = static_cast<double>(program.weights[op.gate].shape[2]);
-    const double share = 1 - std::pow(1 - op.used / experts, tokens);
-    Work work = matrix(op.router, tokens);
-    for (const WeightId id : {op.gate, op.up, op.down}) work += matrix(id, tokens * op.used, share);
-    return work;
-  }
-
+  Work operator()(const Experts& op) const { return matrices(op); }
   Work operator()(const GatedNorm&) const { return {}; }
   Work operator()(const Arrange&) const { return {}; }
-  Work operator()(const HeadProduct& op) const {
-    Work work = matrix(op.weight, count(op.in));
-    const auto heads = static_cast<double>(program.weights[op.weight].shape[2]);
-    return {work.bytes, work.int8_ops * heads, work.fp32_ops * heads};
-  }
+  Work operator()(const HeadProduct& op) const { return matrices(op); }
   Work operator()(const CausalConv& op) const {
-    return {0, 0, 2 * count(op.in) * op.taps * program.values[op.in].width};
+    return {0, 0, 2 * count(program, rows, op.in) * op.taps * program.values[op.in].width};
   }
   // A state is read and written once per step, and each of its values takes part in `ops` sums.
   Work recurrence(uint32_t state, ValueId in, double ops) const {
     const double floats = program.states[state];
-    return {2 * sizeof(float) * floats, 0, ops * floats * count(in)};
+    return {2 * sizeof(float) * floats, 0, ops * floats * count(program, rows, in)};
   }
   Work operator()(const GatedDelta& op) const { return recurrence(op.state, op.mixed, 7); }
   Work operator()(const SelectiveScan& op) const { return recurrence(op.state, op.mixed, 5); }
@@ -151,6 +179,10 @@ Work& Work::operator+=(const Work& other) {
   return *this;
 }
 
+std::vector<MatrixWork> matrices_of(const Op& op, const Program& program, const Rows& rows) {
+  return MatrixCounter(program, rows).of(op);
+}
+
 Work work_of(const Op& op, const Program& program, CacheType cache, const Rows& rows) {
   return std::visit(Counter{program, cache, rows}, op);
 }
@@ -175,4 +207,4 @@ Roofline roofline(const Work& work, const MachineProfile& machine) {
 
 std::string label(const Op& op, const Program& program) { return std::visit(Label{program}, op); }
 
-}  // namespace quern::bench
+}  // namespace quern::kernels

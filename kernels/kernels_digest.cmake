@@ -1,0 +1,10 @@
+# Writes the digest of the files named in LIST, one a line, to OUT as a C++ macro.
+file(STRINGS ${LIST} files)
+set(digests "")
+foreach(file IN LISTS files)
+  file(SHA256 ${file} digest)
+  string(APPEND digests ${digest})
+endforeach()
+string(SHA256 digest "${digests}")
+string(SUBSTRING ${digest} 0 16 digest)
+file(WRITE ${OUT} "#define QUERN_KERNELS_DIGEST \"${digest}\"\n")
