@@ -75,14 +75,17 @@ class Clock {
   double of_op(const kernels::Op& op, const Device& device, const kernels::Rows& rows,
                bool decode) {
     double seconds = device.speeds->costs.operation;
-    for (const kernels::MatrixWork& matrix : matrices_of(op, program_, rows)) {
+    const std::vector<kernels::MatrixWork> matrices = matrices_of(op, program_, rows);
+    for (const kernels::MatrixWork& matrix : matrices) {
       const kernels::KernelRates& rate = rates(device, program_.weights[matrix.weight].format);
       seconds += decode ? matrix.bytes / rate.decode_bytes : matrix.ops / rate.prefill_operations;
     }
-    if (!std::holds_alternative<kernels::Attention>(op)) return seconds;
+    if (!matrices.empty()) return seconds;
+    // Attention and recurrences read what the sequence left.
     const kernels::Work work = work_of(op, program_, options_.cache, rows);
     return seconds + (decode ? work.bytes / (kCacheShare * device.cache_bytes)
-                             : work.int8_ops / (kAttentionShare * device.attention_operations));
+                             : (work.int8_ops + work.fp32_ops) /
+                                   (kAttentionShare * device.attention_operations));
   }
 
   const kernels::Program& program_;
