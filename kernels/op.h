@@ -170,7 +170,7 @@ struct Routing {
 struct Experts {
   ValueId in;
   Norm norm;
-  WeightId router;          // [in, experts]
+  WeightId router;          // [in, experts]; gate = up: matrices 2e, 2e + 1 of one stack
   WeightId gate, up, down;  // [in, hidden, experts], the same, [hidden, out, experts]
   uint32_t used;            // experts per token
   ValueId out;

@@ -59,10 +59,12 @@ class MatrixCounter {
   // Of E experts, n tokens that choose k each are expected to need E (1 - (1 - k/E)^n).
   void count_all(const Experts& op) {
     const double n = tokens(op.in);
-    const auto experts = static_cast<double>(program_.weights[op.gate].shape[2]);
+    const auto experts = static_cast<double>(program_.weights[op.router].out());
     const double share = 1 - std::pow(1 - op.used / experts, n);
+    const double half = op.gate == op.up ? 0.5 : 1;  // each is a half of their tensor
     add(op.router, n);
-    for (const WeightId id : {op.gate, op.up, op.down}) add(id, n * op.used, share);
+    for (const WeightId id : {op.gate, op.up}) add(id, n * op.used, half * share);
+    add(op.down, n * op.used, share);
   }
 
   // One matrix for each head.

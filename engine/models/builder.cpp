@@ -373,6 +373,24 @@ void ModelBuilder::feed_forward(uint32_t layer, const FeedForwardOptions& option
        options.residual.parallel ? branch_ : x_);
 }
 
+void ModelBuilder::bind_gates_and_ups(uint32_t layer, uint64_t width, kernels::Experts& op) {
+  const uint64_t in = config().embedding, count = config().experts;
+  const auto name = [&](const char* stem) { return layer_name(layer, stem); };
+  if (!layer_has(layer, "ffn_gate_up_exps.weight")) {
+    op.gate = bind(name("ffn_gate_exps.weight"), {in, width, count});
+    op.up = bind(name("ffn_up_exps.weight"), {in, width, count});
+    op.gate_bias = bind_flat(name("ffn_gate_exps.bias"), {width, count});
+    op.up_bias = bind_flat(name("ffn_up_exps.bias"), {width, count});
+    return;
+  }
+  op.gate = op.up = bind(name("ffn_gate_up_exps.weight"), {in, 2 * width, count});
+  op.gate_bias = op.up_bias = bind_flat(name("ffn_gate_up_exps.bias"), {2 * width, count});
+  if (op.gate == kAbsent) return;
+  const std::array<uint64_t, 4> pairs = {in, width, 2 * count, 1};
+  model_.weights[op.gate].shape = pairs;
+  model_.program.weights[op.gate].shape = pairs;
+}
+
 void ModelBuilder::experts(uint32_t layer, const ExpertsOptions& options) {
   const uint64_t in = config().embedding, count = config().experts;
   const uint64_t width = options.width > 0 ? options.width : config().feed_forward[layer];
@@ -381,17 +399,16 @@ void ModelBuilder::experts(uint32_t layer, const ExpertsOptions& options) {
   kernels::Experts op{.in = x_,
                       .norm = norm,
                       .router = bind(name("ffn_gate_inp.weight"), {in, count}),
-                      .gate = bind(name("ffn_gate_exps.weight"), {in, width, count}),
-                      .up = bind(name("ffn_up_exps.weight"), {in, width, count}),
+                      .gate = kAbsent,
+                      .up = kAbsent,
                       .down = bind(name("ffn_down_exps.weight"), {width, in, count}),
                       .used = config().experts_used,
                       .out = x_,
                       .add = x_,
                       .routing = options.routing,
                       .activation = options.activation,
-                      .gate_bias = bind_flat(name("ffn_gate_exps.bias"), {width, count}),
-                      .up_bias = bind_flat(name("ffn_up_exps.bias"), {width, count}),
                       .down_bias = bind_flat(name("ffn_down_exps.bias"), {in, count})};
+  bind_gates_and_ups(layer, width, op);
   op.routing.bias = bind_if_present(name("ffn_gate_inp.bias"), {count});
   op.routing.selection_bias = bind_if_present(name("exp_probs_b.bias"), {count});
   op.routing.scale *= options.residual.scale;

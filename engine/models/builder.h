@@ -80,7 +80,8 @@ class ModelBuilder {
     uint32_t shared_width = 0;  // of the expert that every token takes; 0: there is none
     bool shared_gate = false;   // which counts sigmoid(ffn_gate_inp_shexp · norm(x)) times
   };
-  // x = x + Σ experts, see kernels::Experts; biases where the file has them.
+  // x = x + Σ experts, see kernels::Experts; gate and up apart or fused, biases where the file has
+  // them.
   void experts(uint32_t layer, const ExpertsOptions& options);
 
   // x = x + out · (C * conv(B * X)) with [B, C, X] = in · norm(x) (LFM2).
@@ -134,6 +135,8 @@ class ModelBuilder {
   kernels::WeightId bind_if_present(const std::string& name, Shape shape);
   // The same as one vector: [a * b] of a tensor [a, b].
   kernels::WeightId bind_flat(const std::string& name, Shape shape);
+  // The gates and ups of experts: two tensors, or one with the rows of both.
+  void bind_gates_and_ups(uint32_t layer, uint64_t width, kernels::Experts& op);
   // Rows [first, first + count) of a bound matrix or vector as a weight of their own.
   kernels::WeightId rows_of(kernels::WeightId weight, uint64_t first, uint64_t count);
   kernels::WeightId add(const gguf::TensorView& tensor, std::array<uint64_t, 4> shape);

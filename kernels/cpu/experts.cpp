@@ -98,14 +98,14 @@ class Mixture {
         floats(parts_.inputs), gate_.tensor.shape[0], total, Norm{}, nullptr,
         gate_quantized || up_quantized ? bytes(parts_.inputs_quantized) : nullptr, context_, runs);
     std::vector<Matrix> ups;
-    for (const Bucket& bucket : buckets) ups.push_back(Matrix::of(up_, bucket.expert));
+    for (const Bucket& bucket : buckets) ups.push_back(matrix_of(up_, bucket, fused()));
     std::vector<LinearTask> tasks;
     for (size_t i = 0; i < buckets.size(); ++i) {
       tasks.push_back({.input = slice(input, buckets[i]),
-                       .matrix = Matrix::of(gate_, buckets[i].expert),
+                       .matrix = matrix_of(gate_, buckets[i], 0),
                        .up = &ups[i],
-                       .bias = bias(op_.gate_bias, buckets[i], hidden_width),
-                       .up_bias = bias(op_.up_bias, buckets[i], hidden_width),
+                       .bias = bias(op_.gate_bias, index(buckets[i], 0), hidden_width),
+                       .up_bias = bias(op_.up_bias, index(buckets[i], fused()), hidden_width),
                        .activation = op_.activation,
                        .out = floats(parts_.hidden) + buckets[i].slots.begin * hidden_width});
     }
@@ -118,7 +118,7 @@ class Mixture {
     for (const Bucket& bucket : buckets) {
       tasks.push_back({.input = slice(hidden, bucket),
                        .matrix = Matrix::of(down_, bucket.expert),
-                       .bias = bias(op_.down_bias, bucket, down_.tensor.shape[1]),
+                       .bias = bias(op_.down_bias, bucket.expert, down_.tensor.shape[1]),
                        .out = floats(parts_.outputs) + bucket.slots.begin * down_.tensor.shape[1]});
     }
     run_linear(tasks, context_);
@@ -134,9 +134,20 @@ class Mixture {
   }
 
   // What belongs to an expert in a bias of all experts.
-  const float* bias(WeightId id, const Bucket& bucket, size_t width) const {
+  const float* bias(WeightId id, size_t matrix, size_t width) const {
     const float* all = context_.vector(id);
-    return all ? all + bucket.expert * width : nullptr;
+    return all ? all + matrix * width : nullptr;
+  }
+
+  // Gate and up of an expert lie in one stack, one after the other.
+  bool fused() const { return op_.gate == op_.up; }
+  size_t index(const Bucket& bucket, size_t part) const {
+    return fused() ? 2 * bucket.expert + part : bucket.expert;
+  }
+  Matrix matrix_of(const Weight& weight, const Bucket& bucket, size_t part) const {
+    Matrix matrix = Matrix::of(weight, index(bucket, part));
+    matrix.expert = bucket.expert;
+    return matrix;
   }
 
   void combine(size_t row) {

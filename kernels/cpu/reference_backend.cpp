@@ -366,8 +366,10 @@ class ReferenceExecutable final : public Executable {
     };
     std::vector<double> sum(weights_[op.down].shape[1]);
     for (size_t i = 0; i < chosen.size(); ++i) {
-      Row hidden = apply(op.up, op.up_bias, chosen[i], x);
-      apply_gate(op.activation, apply(op.gate, op.gate_bias, chosen[i], x), hidden);
+      const bool fused = op.gate == op.up;
+      const uint32_t gate = fused ? 2 * chosen[i] : chosen[i], up = fused ? gate + 1 : gate;
+      Row hidden = apply(op.up, op.up_bias, up, x);
+      apply_gate(op.activation, apply(op.gate, op.gate_bias, gate, x), hidden);
       const Row y = apply(op.down, op.down_bias, chosen[i], hidden);
       for (size_t d = 0; d < sum.size(); ++d) sum[d] += shares[i] * y[d];
     }

@@ -50,6 +50,7 @@ Status OpRecorder::operate(const Experts& op) {
   if (experts > shaders::kMaxExperts || op.used >= shaders::kSlotsPerRow) {
     return unsupported("so many experts");
   }
+  if (op.gate == op.up) return unsupported("experts whose gate and up are one tensor");
   QUERN_TRY(const Range in, normed_input(op.in, op.norm, b_.program.weights[op.router].in()));
   const bool tiled = offers_tiled(op.gate) && offers_tiled(op.up) && offers_tiled(op.down);
   const Mixture mixture = {op, in, shape_.rows * op.used, expert_bytes(b_.program, op, shape_.rows),

@@ -144,6 +144,25 @@ TEST_P(RecordedModel, matchesThePeerAndTheReferenceForAnyThreadsAndChunk) {
   expect_close(first, run(*reference, sequence, golden.tokens, 48), GetParam().reference_bound);
 }
 
+TEST_P(RecordedModel, anySplitBetweenTwoDevicesMatchesThePeer) {
+  const test::GoldenModel golden =
+      test::golden_model(std::string("families/") + GetParam().name, "logits");
+  EngineOptions options{.threads = 2,
+                        .context = 96,
+                        .cache = kernels::CacheType::kF32,
+                        .batch_rows = 48,
+                        .logit_rows = 48};
+  const uint32_t layers = load_engine(golden.path, options)->model().config.layers;
+  for (uint32_t moved = 1; moved <= layers; moved *= 2) {
+    options.placement = {.devices = {"reference"}, .layers = moved, .rules = {}};
+    const auto engine = load_engine(golden.path, options);
+    Sequence sequence = engine->new_sequence();
+    expect_close(run(*engine, sequence, golden.tokens, 7), golden.exact, GetParam().bound);
+    sequence.rewind(0);
+    expect_close(run(*engine, sequence, golden.tokens, 48), golden.exact, GetParam().bound);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Families, RecordedModel,
     ::testing::Values(Recorded{"gemma", 1e-3}, Recorded{"qwen2moe"}, Recorded{"granitemoe"},
@@ -155,7 +174,8 @@ INSTANTIATE_TEST_SUITE_P(
                       Recorded{"lfm2moe"}, Recorded{"gemma4", 5e-3},
                       Recorded{"gemma4-inputs", 5e-3}, Recorded{"qwen35"}, Recorded{"deepseek2"},
                       Recorded{"deepseek2-yarn"}, Recorded{"qwen35moe", 5e-5, 5e-5},
-                      Recorded{"granitehybrid"}, Recorded{"granitehybrid-moe"}),
+                      Recorded{"qwen35moe-fused", 5e-5, 5e-5}, Recorded{"granitehybrid"},
+                      Recorded{"granitehybrid-moe"}),
     [](const auto& test) {
       std::string name = test.param.name;
       std::ranges::replace(name, '-', '_');

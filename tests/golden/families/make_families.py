@@ -105,10 +105,13 @@ class Family:
         self.matrix(f"{blk}.ffn_up{suffix}", E, 2 * width if fused else width)
         self.matrix(f"{blk}.ffn_down{suffix}", width, E)
 
-    def experts(self, blk, count, width):
+    def experts(self, blk, count, width, fused=False):
         self.matrix(f"{blk}.ffn_gate_inp", E, count)
-        self.matrix(f"{blk}.ffn_gate_exps", E, width, count)
-        self.matrix(f"{blk}.ffn_up_exps", E, width, count)
+        if fused:
+            self.matrix(f"{blk}.ffn_gate_up_exps", E, 2 * width, count)
+        else:
+            self.matrix(f"{blk}.ffn_gate_exps", E, width, count)
+            self.matrix(f"{blk}.ffn_up_exps", E, width, count)
         self.matrix(f"{blk}.ffn_down_exps", width, E, count)
 
 
@@ -257,12 +260,12 @@ def lfm2(name, experts=0):
     return model
 
 
-def qwen35(name, experts=0):
+def qwen35(name, experts=0, fused=False):
     d, keys_heads, value_heads, taps = 8, 2, 4, 4
     inner, mixed = value_heads * d, (2 * keys_heads + value_heads) * d
     keys = dict(expert_count=experts, expert_used_count=3, expert_feed_forward_length=24,
                 expert_shared_feed_forward_length=40) if experts else {}
-    model = Family(name, name, ssm__state_size=d, ssm__group_count=keys_heads,
+    model = Family(name, "qwen35moe" if experts else name, ssm__state_size=d, ssm__group_count=keys_heads,
                    ssm__time_step_rank=value_heads, ssm__inner_size=inner, ssm__conv_kernel=taps,
                    full_attention_interval=4, rope__dimension_count=4,
                    rope__dimension_sections=[1, 1, 0, 0], **keys)
@@ -288,7 +291,7 @@ def qwen35(name, experts=0):
             model.norm(f"{blk}.ssm_norm", d)
             model.matrix(f"{blk}.ssm_out", inner, E)
         if experts:
-            model.experts(blk, experts, 24)
+            model.experts(blk, experts, 24, fused)
             model.feed_forward(blk, width=40, suffix="_shexp")
             model.add(f"{blk}.ffn_gate_inp_shexp.weight", E, deviation=0.3)
         else:
@@ -450,6 +453,7 @@ def models():
     yield lfm2("lfm2moe", 8)
     yield qwen35("qwen35")
     yield qwen35("qwen35moe", 8)
+    yield qwen35("qwen35moe-fused", 8, fused=True)
     yield granitehybrid("granitehybrid")
     yield granitehybrid("granitehybrid-moe", 8)
 
