@@ -23,12 +23,12 @@ test-%: packages
 	cmake --build --preset $* -j $(JOBS)
 	ctest --preset $* -j $(JOBS)
 
-# While working on one format: make test-kernel K=q4_k, make bench-kernel K=q4_k.
+# While working on one format: make test-kernel K=q4_k (DEVICE=vulkan:0: its shader, too), make bench-kernel K=q4_k.
 K ?= all
 
 test-kernel: build/release/build.ninja
 	cmake --build --preset release -j $(JOBS) --target quern
-	./build/release/quern conform $(K) --quick
+	./build/release/quern conform $(K) --quick $(if $(DEVICE),--device $(DEVICE))
 
 # The benches use a format's name as it is written in formats.def.
 bench-kernel: build/release/build.ninja
