@@ -279,6 +279,13 @@ void ModelBuilder::attention(uint32_t layer, const AttentionOptions& options) {
   if (options.gated) {
     gate = project_gated_qkv(layer, heads, options.residual.norm);
   } else if (cache != layer) {
+    const kernels::Heads& own = program.layers[cache];
+    if (own.queries != heads.queries || own.keys != heads.keys ||
+        own.key_width != heads.key_width) {
+      reject("key-range", fmt::format("layer {} cannot read the cache of layer {}: their heads "
+                                      "differ",
+                                      layer, cache));
+    }
     project_q(layer, heads, options.residual.norm);
   } else if (options.normed_values) {
     project_normed_values(layer, heads, options.residual.norm);

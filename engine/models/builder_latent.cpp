@@ -33,11 +33,16 @@ ModelBuilder::LatentRows ModelBuilder::project_latent(uint32_t layer,
 
 void ModelBuilder::latent_attention(uint32_t layer, const LatentOptions& options) {
   kernels::Program& program = model_.program;
-  const auto name = [&](const char* stem) { return layer_name(layer, stem); };
+  const auto name = [&](std::string_view stem) { return layer_name(layer, stem); };
   const auto heads = static_cast<uint32_t>(config().heads[layer]);
   const uint32_t latent = options.latent, turned = options.rope_width;
   const uint32_t plain = options.key_width - turned, key = turned + latent;
   program.layers.push_back({heads, 1, key, latent});
+  if (layer_has(layer, "attn_kv_b.weight") && !layer_has(layer, "attn_k_b.weight")) {
+    reject("tensor-unknown",
+           "tensor " + escape(name("attn_kv_b.weight")) +
+               " is of an old conversion: convert the model again, to attn_k_b and attn_v_b");
+  }
   const auto [q, kv] = project_latent(layer, options);
   const auto arrange = [&](const char* use, std::vector<Arrange::Piece> pieces, uint32_t count,
                            uint32_t width) {

@@ -20,6 +20,20 @@ std::vector<uint64_t> read_recurrent_layers(Keys& keys, uint32_t layers) {
   return recurrent;
 }
 
+// Pairs take three axes in turn, and in a text all three are the position; a pair that none of the
+// sections has would not turn at all.
+void check_sections(Keys& keys, const Config& config) {
+  const std::string key = config.architecture + ".rope.dimension_sections";
+  const gguf::Value* sections = keys.file().find(key);
+  if (!sections) return;
+  for (uint32_t pair = 0; pair < config.rope_dimensions / 2; ++pair) {
+    const auto section = pair % 3 < sections->size() ? sections->u64_at(pair % 3) : std::nullopt;
+    if (section && pair < 3 * *section) continue;
+    return keys.reject("key-range", "rope.dimension_sections",
+                       "key " + escape(key) + " does not cover all turned values");
+  }
+}
+
 ModelBuilder::DeltaNetOptions read_delta_net(Keys& keys) {
   const auto size = [&](const char* key, Keys::Range range) {
     return static_cast<uint32_t>(keys.integer(key, range));
@@ -42,6 +56,7 @@ Result<Model> read_qwen35_graph(const gguf::File& file, const char* architecture
   Keys keys(file, architecture);
   QUERN_TRY(Config config, read_config(keys));
   QUERN_TRY(kernels::Rope rope, read_rope(keys, config, kernels::Rope::Pairs::kHalves));
+  check_sections(keys, config);
   const std::vector<uint64_t> recurrent = read_recurrent_layers(keys, config.layers);
   config.layers -= static_cast<uint32_t>(
       keys.integer("nextn_predict_layers", {0, static_cast<double>(config.layers - 1)}, 0));

@@ -16,7 +16,8 @@ using gguf::Writer;
 // Reads a golden model after `change` has added to it; tensors named `without` are left out.
 Result<Model> read_changed(const std::string& name, const std::function<void(Writer&)>& change,
                            std::string_view without = {}) {
-  const auto golden = gguf::File::open(test::own_golden("models/" + name + ".gguf"));
+  const std::string folder_of = name.find('/') == std::string::npos ? "models/" : "";
+  const auto golden = gguf::File::open(test::own_golden(folder_of + name + ".gguf"));
   EXPECT_TRUE(golden) << golden.error().to_string();
   Writer writer;
   for (const gguf::MetadataEntry& entry : golden->metadata()) writer.copy(entry);
@@ -60,6 +61,24 @@ TEST(ReadModel, refusesTensorsOfALayerThatItDoesNotKnow) {
                  "blk.0.attn_norm.weight");
   expect_refused(read_changed("llama", with_tensor("blk.0.ffn_norm.bias")), "tensor-unknown",
                  "blk.0.ffn_norm.bias");
+}
+
+TEST(ReadModel, refusesHybridsAndLatentsThatDoNotFitTogether) {
+  const auto sections = [](Writer& writer) {
+    writer.set("qwen35.rope.dimension_sections", Writer::Array(std::vector<int32_t>{2, 0, 0, 0}));
+  };
+  expect_refused(read_changed("families/qwen35", sections), "key-range", "dimension_sections");
+  expect_refused(read_changed("families/qwen35", with_key("qwen35.ssm.group_count", uint32_t{3})),
+                 "key-range", "group_count");
+  expect_refused(read_changed("families/granitehybrid",
+                              with_key("granitehybrid.ssm.time_step_rank", uint32_t{5})),
+                 "key-range", "time_step_rank");
+  expect_refused(read_changed("families/gemma4-inputs",
+                              with_key("gemma4.attention.shared_kv_layers", uint32_t{5})),
+                 "key-range", "cache of layer");
+  expect_refused(read_changed("families/deepseek2", with_tensor("blk.1.attn_kv_b.weight"),
+                              "blk.1.attn_k_b.weight"),
+                 "tensor-unknown", "attn_kv_b");
 }
 
 TEST(ReadModel, warnsOfTensorsOutsideOfTheLayersOnly) {
