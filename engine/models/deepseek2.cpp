@@ -1,7 +1,7 @@
 // DeepSeek V2 and V3 and their kin (DeepSeek-AI 2024): keys and values of all heads come from one
-// small vector per position, which is what the cache keeps: once as key, beside what rope turns, and
-// once as value. Always in the absorbed form: queries are brought to that vector, so attention has
-// one key/value head, and a prompt computes what decoding does.
+// small vector per position, which is what the cache keeps: once as key, beside what rope turns,
+// and once as value. Always in the absorbed form: queries are brought to that vector, so attention
+// has one key/value head, and a prompt computes what decoding does.
 #include <cmath>
 
 #include "engine/models/builder.h"
