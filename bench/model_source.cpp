@@ -113,6 +113,13 @@ Status ModelSource::write() {
       .write(path_);
 }
 
+Result<gguf::File> ModelSource::outline() const {
+  if (!synthetic_) return open();
+  return engine::synthetic_model(*engine::find_synthetic_shape(synthetic_->shape),
+                                 *engine::find_mix(synthetic_->mix), synthetic_->seed)
+      .outline(source_);
+}
+
 Result<Json> describe(const ModelSource& source, const gguf::File& file) {
   Json model = {{"source", source.source()}, {"name", file.text("general.name")}};
   model["architecture"] = file.text("general.architecture");

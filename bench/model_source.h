@@ -34,6 +34,8 @@ class ModelSource {
   const std::optional<Synthetic>& synthetic() const { return synthetic_; }
   // Errors: those of gguf::File.
   Result<gguf::File> open() const { return gguf::File::open(path_); }
+  // The same without its weights, before write(), for a synthetic model.
+  Result<gguf::File> outline() const;
 
  private:
   ModelSource() = default;

@@ -18,9 +18,6 @@ std::vector<int> usable_processors();
 // Keeps the calling thread on one logical processor; false if the system refuses.
 bool pin_this_thread(int processor);
 
-// Bytes that can be allocated without swapping; 0 where the system does not tell.
-uint64_t available_memory();
-
 // Zeroed memory of its own, in huge pages where the system gives them.
 class PageBuffer {
  public:

@@ -57,11 +57,6 @@ bool pin_this_thread(int processor) {
   return pthread_setaffinity_np(pthread_self(), sizeof set, &set) == 0;
 }
 
-uint64_t available_memory() {
-  const std::string kib = value_of("/proc/meminfo", "MemAvailable:");
-  return kib.empty() ? 0 : std::strtoull(kib.c_str(), nullptr, 10) * 1024;
-}
-
 PageBuffer::PageBuffer(size_t bytes) : bytes_(bytes), data_(nullptr) {
   void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

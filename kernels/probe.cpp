@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "kernels/os_machine.h"
+#include "kernels/system_memory.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/probe.cpp"
@@ -194,7 +195,9 @@ constexpr uint64_t kMemoryShare = 4;  // at most a quarter of what is available
 
 // Bytes/s; 0 without memory.
 double read_bandwidth(size_t threads, const ProbeEffort& effort) {
-  const uint64_t bytes = std::min(effort.bytes, available_memory() / kMemoryShare);
+  const auto memory = system_memory();
+  const uint64_t bytes =
+      std::min(effort.bytes, memory ? memory->available / kMemoryShare : effort.bytes);
   const size_t part = bytes / threads / kReadUnit * kReadUnit;
   const PageBuffer buffer(part * threads);
   if (!buffer.data()) return 0;

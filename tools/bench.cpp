@@ -1,5 +1,6 @@
 // `quern bench`: measures models on this machine, for reports that others can check.
 #include "bench/html.h"
+#include "bench/model_source.h"
 #include "bench/run.h"
 #include "bench/tables.h"
 
@@ -15,6 +16,7 @@
 #include "tools/commands.h"
 #include "tools/output.h"
 #include "tools/placement_options.h"
+#include "tools/plan_budget.h"
 #include "tools/repl_signals.h"
 #include "tools/terminal.h"
 
@@ -53,6 +55,7 @@ struct BenchOptions {
   std::vector<uint32_t> prefill = {512}, decode = {128}, depths = {0};
   std::string profile, out;
   std::vector<const Form*> forms;
+  bool force = false;
 };
 
 // Values of the profile for every option that was not given.
@@ -104,12 +107,30 @@ Status write_reports(const BenchOptions& options, const bench::Json& report) {
                                                        : bench::to_text(report));
 }
 
+// Before anything long begins: every model fits into memory, with every type of cache.
+Status check_memory(BenchOptions& options) {
+  for (const std::string& name : options.run.models) {
+    QUERN_TRY(const bench::ModelSource source, bench::ModelSource::parse(name));
+    QUERN_TRY(const gguf::File file, source.outline());
+    for (const kernels::CacheType cache : options.run.caches) {
+      engine::EngineOptions engine{.threads = options.run.threads[0],
+                                   .context = bench::needed_context(options.run.tests),
+                                   .cache = cache,
+                                   .placement = options.run.placement};
+      QUERN_CHECK(place_within_budget(file, engine, options.force));
+      options.run.placement = std::move(engine.placement);
+    }
+  }
+  return {};
+}
+
 Status run_bench(BenchOptions options) {
   QUERN_CHECK(check(options));
   if (options.run.models.empty()) {
     QUERN_TRY(std::string bundled, bundled_model());
     options.run.models.push_back(std::move(bundled));
   }
+  QUERN_CHECK(check_memory(options));
   bench::Outcome outcome = measure_with_progress(options.run);
   const bool measured = !outcome.report["results"].empty();
   if (!outcome.status && !measured) return outcome.status;
@@ -156,6 +177,7 @@ void add_bench_options(CLI::App& command, BenchOptions& options) {
       ->check(CLI::IsMember(profiles))
       ->option_text("NAME");
   add_placement_options(command, options.run.placement);
+  command.add_flag("--force", options.force, "measure even what does not fit into memory");
   for (const Form& form : kForms) {
     command.add_flag_callback(
         std::string("--") + form.name, [&options, &form] { options.forms.push_back(&form); },

@@ -7,6 +7,7 @@
 #include "engine/engine.h"
 #include "tools/commands.h"
 #include "tools/placement_options.h"
+#include "tools/plan_budget.h"
 
 namespace quern::tools {
 namespace {
@@ -18,6 +19,7 @@ struct LogitsOptions {
   uint32_t chunk = 512;
   kernels::CacheType cache = kernels::CacheType::kF16;
   engine::Placement placement;
+  bool force = false;
 };
 
 struct CloseFile {
@@ -30,14 +32,15 @@ Status write_failed(const std::string& path) {
 
 Status print_logits(const LogitsOptions& options) {
   QUERN_TRY(gguf::File file, gguf::File::open(options.file));
-  QUERN_TRY(
-      const std::unique_ptr<engine::Engine> engine,
-      engine::Engine::load(std::move(file), {.threads = options.threads,
-                                             .context = static_cast<uint32_t>(options.ids.size()),
-                                             .cache = options.cache,
-                                             .batch_rows = options.chunk,
-                                             .logit_rows = options.chunk,
-                                             .placement = options.placement}));
+  engine::EngineOptions engine_options{.threads = options.threads,
+                                       .context = static_cast<uint32_t>(options.ids.size()),
+                                       .cache = options.cache,
+                                       .batch_rows = options.chunk,
+                                       .logit_rows = options.chunk,
+                                       .placement = options.placement};
+  QUERN_CHECK(place_within_budget(file, engine_options, options.force));
+  QUERN_TRY(const std::unique_ptr<engine::Engine> engine,
+            engine::Engine::load(std::move(file), engine_options));
   const std::unique_ptr<std::FILE, CloseFile> out(std::fopen(options.out.c_str(), "wb"));
   if (!out) return write_failed(options.out);
 
@@ -77,6 +80,7 @@ void add_logits(CLI::App& app, Run& run) {
       ->capture_default_str();
   add_cache_option(*command, options->cache);
   add_placement_options(*command, options->placement);
+  command->add_flag("--force", options->force, "compute even what does not fit into memory");
   command->callback([options, &run] { run = [options] { return print_logits(*options); }; });
 }
 

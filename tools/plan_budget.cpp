@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdio>
 
 #include "kernels/system_memory.h"
+#include "tools/machine_file.h"
 #include "tools/sizes.h"
 
 namespace quern::tools {
@@ -136,6 +138,33 @@ Result<engine::Fit> plan_within_budget(const gguf::File& file, const engine::Mod
                                 needs(asked.plan), given(request), other));
   error.value().path = file.path();
   return error;
+}
+
+Status find_speeds(PlanRequest& request, const engine::Model& model) {
+  const engine::Placement& placement = request.engine.placement;
+  const bool fastest = placement.choice == engine::Placement::Choice::kFastest;
+  if (!fastest || placement.devices.empty()) return {};
+  // A layer may end up anywhere, so that every device is asked about every format.
+  QUERN_TRY(auto formats, formats_needed(model, {}));
+  formats.resize(request.devices.size() + 1, formats[0]);
+  QUERN_TRY(Machine machine, this_machine({.threads = request.engine.threads,
+                                           .devices = placement.devices,
+                                           .formats = std::move(formats)}));
+  request.speeds = std::move(machine.speeds);
+  return {};
+}
+
+Status place_within_budget(const gguf::File& file, engine::EngineOptions& options, bool force) {
+  QUERN_TRY(const engine::Model model, engine::read_model(file));
+  PlanRequest request{.engine = options, .freedom = {false, false}, .force = force};
+  QUERN_CHECK(find_devices(request, 0));
+  QUERN_CHECK(find_speeds(request, model));
+  QUERN_TRY(const engine::Fit fit, plan_within_budget(file, model, request));
+  for (const std::string& change : fit.changes) {
+    std::fprintf(stderr, "quern: %s\n", change.c_str());
+  }
+  options.placement = fit.plan.options.placement;
+  return {};
 }
 
 }  // namespace quern::tools

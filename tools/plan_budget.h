@@ -41,9 +41,18 @@ struct PlanRequest {
 // engine::describe_device.
 Status find_devices(PlanRequest& request, uint64_t vram);
 
+// Fills in this machine's speeds where the placement asks for the fastest choice (--gpu-layers
+// auto), which may take seconds the first time. Errors: those of this_machine.
+Status find_speeds(PlanRequest& request, const engine::Model& model);
+
 // The plan to run `model` by: within the budgets, or an error that names the nearest one that would
 // be. Errors: "memory-budget", and those of plan_memory.
 Result<engine::Fit> plan_within_budget(const gguf::File& file, const engine::Model& model,
                                        const PlanRequest& request);
+
+// What a command that measures or computes a model as it was asked to does before it loads it:
+// refuses what does not fit, unless `force`, and chooses the layers that --device left open.
+// Errors: those of plan_within_budget.
+Status place_within_budget(const gguf::File& file, engine::EngineOptions& options, bool force);
 
 }  // namespace quern::tools

@@ -40,6 +40,7 @@ Result<RunModel::Loaded> RunModel::load_engine(const RunModelOptions& options) {
                       .budget = memory_budget(options.ram),
                       .force = options.force};
   QUERN_CHECK(find_devices(request, options.vram));
+  QUERN_CHECK(find_speeds(request, model));
   QUERN_TRY(engine::Fit fit, plan_within_budget(file, model, request));
   QUERN_TRY(std::unique_ptr<engine::Engine> engine,
             engine::Engine::load(std::move(file), fit.plan.options));

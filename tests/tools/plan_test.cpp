@@ -212,6 +212,15 @@ TEST(PlanRun, refusesWhatDoesNotFitAndNamesWhatWould) {
   EXPECT_THAT(result.err, HasSubstr("--ctx 512 --kv q8_0 needs"));
 }
 
+TEST(PlanBench, refusesWhatDoesNotFitBeforeItMeasuresAnything) {
+  const auto result = run_program({"bench", "synth:llama-70b:F16", "-p", "0", "-n", "1", "-d",
+                                   "8000000", "--kv", "f32", "--threads", "2"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_EQ(result.out, "");
+  EXPECT_EQ(std::ranges::count(result.err, '\n'), 1) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("--force tries it anyway"));
+}
+
 TEST(PlanRun, runsItAnywayWhenForced) {
   const auto result = run_program({"run", kModel, "-p", "Hello!", "-n", "2", "--temp", "0", "--ram",
                                    "1M", "--force", "--threads", "2"});
