@@ -8,6 +8,7 @@
 
 #include "engine/utf8.h"
 #include "kernels/system_memory.h"
+#include "kernels/vulkan.h"
 #include "tools/plan_report.h"
 #include "tools/sizes.h"
 
@@ -16,6 +17,21 @@ namespace {
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+// "; vulkan:0 planned 467.8 MiB, measured 464.1 MiB": own accounting, peak; nothing for other
+// heaps.
+std::string device_memory(const engine::HeapPlan& heap) {
+  constexpr std::string_view kVulkan = "vulkan:";
+  if (!heap.name.starts_with(kVulkan) || heap.terms.empty()) return {};
+  const auto gpus = kernels::list_vulkan_devices();
+  if (!gpus) return {};
+  const auto index = kernels::find_vulkan_device(*gpus, heap.name.substr(kVulkan.size()));
+  if (!index) return {};
+  const auto usage = kernels::vulkan_usage(*index);
+  if (!usage) return {};
+  return fmt::format("; {} planned {}, measured {}", heap.name, size_text(heap.peak()),
+                     size_text(usage->peak));
 }
 
 }  // namespace
@@ -128,6 +144,7 @@ std::string RunModel::memory() const {
     text += fmt::format(", measured {} + {} mapped", size_text(usage->anonymous),
                         size_text(usage->mapped));
   }
+  for (const engine::HeapPlan& heap : fit_.plan.heaps) text += device_memory(heap);
   return text;
 }
 
