@@ -11,26 +11,31 @@ namespace {
 constexpr std::string_view kVulkan = "vulkan:";
 
 // Of "vulkan:NAME".
-Result<size_t> find_gpu(std::string_view name) {
-  if (!name.starts_with(kVulkan)) {
-    return bad_input("device-name",
-                     fmt::format("no device {}: write cpu, reference, or vulkan: and the number or "
-                                 "a part of the name of a GPU",
-                                 escape(name)));
-  }
-  QUERN_TRY(const auto gpus, kernels::list_vulkan_devices());
+Result<size_t> gpu_index(std::string_view name, const std::vector<kernels::VulkanDevice>& gpus) {
   return kernels::find_vulkan_device(gpus, name.substr(kVulkan.size()));
 }
 
+Result<std::vector<kernels::VulkanDevice>> list_gpus(std::string_view name) {
+  if (name.starts_with(kVulkan)) return kernels::list_vulkan_devices();
+  return bad_input("device-name",
+                   fmt::format("no device {}: write cpu, reference, or vulkan: and the number or "
+                               "a part of the name of a GPU",
+                               escape(name)));
+}
+
 }  // namespace
+
+Result<kernels::VulkanDevice> find_gpu(std::string_view name) {
+  QUERN_TRY(const auto gpus, list_gpus(name));
+  QUERN_TRY(const size_t index, gpu_index(name, gpus));
+  return gpus[index];
+}
 
 Result<DeviceProfile> describe_device(std::string_view name) {
   if (name == kReferenceDevice) {
     return DeviceProfile{std::string(name), "scalar arithmetic on the CPU", true, 0, 0};
   }
-  QUERN_TRY(const size_t index, find_gpu(name));
-  QUERN_TRY(const auto gpus, kernels::list_vulkan_devices());
-  const kernels::VulkanDevice& gpu = gpus[index];
+  QUERN_TRY(const kernels::VulkanDevice gpu, find_gpu(name));
   const bool in_host = gpu.kind == "software" || gpu.kind == "integrated";
   return DeviceProfile{std::string(name), gpu.name, in_host, gpu.memory, gpu.free};
 }
@@ -51,7 +56,8 @@ Status check_devices(const Placement& placement) {
 Result<std::unique_ptr<kernels::Backend>> make_device(std::string_view name,
                                                       const std::string& cache_folder) {
   if (name == kReferenceDevice) return kernels::make_reference_backend();
-  QUERN_TRY(const size_t index, find_gpu(name));
+  QUERN_TRY(const auto gpus, list_gpus(name));
+  QUERN_TRY(const size_t index, gpu_index(name, gpus));
   return kernels::make_vulkan_backend(index, {.cache_folder = cache_folder});
 }
 

@@ -7,12 +7,16 @@
 
 #include "engine/placement.h"
 #include "kernels/backend.h"
+#include "kernels/vulkan.h"
 
 namespace quern::engine {
 
 // Whether all devices of the placement are there, without opening them; quick. Errors:
 // "device-name", "place-device" (layers are to move and no device is named), "no-vulkan".
 Status check_devices(const Placement& placement);
+
+// The device of "vulkan:NAME". Errors: "device-name", "no-vulkan".
+Result<kernels::VulkanDevice> find_gpu(std::string_view name);
 
 // "reference", or "vulkan:" and what kernels::find_vulkan_device understands. `cache_folder`: see
 // Placement. Errors: "device-name" and those of kernels::make_vulkan_backend.

@@ -7,6 +7,7 @@
 #include <optional>
 #include <thread>
 
+#include "engine/device_trust.h"
 #include "engine/devices.h"
 #include "gguf/exceptions.h"
 #include "gguf/validate.h"
@@ -69,9 +70,28 @@ Status check_weights(const gguf::File& file, const Model& model, size_t threads,
   return {};
 }
 
+// Lets the CPU do the part of devices that compute wrong, and says so in warnings.
+Status distrust(const Placement& placement,
+                std::span<const std::unique_ptr<kernels::Backend>> devices,
+                std::vector<size_t>& device_of, std::vector<std::string>& warnings) {
+  for (size_t i = 1; i < devices.size(); ++i) {
+    const std::string& name = placement.devices[i - 1];
+    QUERN_TRY(const DeviceTrust trust,
+              device_trust(name, *devices[i], {.cache_folder = placement.cache_folder}));
+    if (trust.faults.empty()) continue;
+    const std::string text =
+        fmt::format("{} computes wrong here ({})", escape(name), trust.summary());
+    if (placement.strict) return fail(ErrorKind::kFailure, "device-wrong", text);
+    std::ranges::replace(device_of, i, size_t{0});
+    warnings.push_back(text + ": the CPU does its part");
+  }
+  return {};
+}
+
 // The CPU alone, or with the devices that the placement names.
 Result<std::unique_ptr<kernels::Backend>> make_backend(const Model& model,
-                                                       const EngineOptions& options) {
+                                                       const EngineOptions& options,
+                                                       std::vector<std::string>& warnings) {
   QUERN_CHECK(check_devices(options.placement));
   std::unique_ptr<kernels::Backend> cpu = kernels::make_cpu_backend(options.threads);
   QUERN_TRY(std::vector<size_t> device_of,
@@ -83,6 +103,10 @@ Result<std::unique_ptr<kernels::Backend>> make_backend(const Model& model,
     QUERN_TRY(std::unique_ptr<kernels::Backend> device,
               make_device(name, options.placement.cache_folder));
     devices.push_back(std::move(device));
+  }
+  // Without a place to remember the result a test would cost seconds every time.
+  if (!options.placement.cache_folder.empty()) {
+    QUERN_CHECK(distrust(options.placement, devices, device_of, warnings));
   }
   return kernels::make_split_backend(std::move(devices), std::move(device_of));
 }
@@ -151,7 +175,8 @@ Result<std::unique_ptr<Engine>> Engine::load_checked(gguf::File file,
                                                      const EngineOptions& options) {
   QUERN_TRY(Model model, read_model(file));
   const EngineOptions resolved = resolve(options, model);
-  QUERN_TRY(std::unique_ptr<kernels::Backend> backend, make_backend(model, resolved));
+  QUERN_TRY(std::unique_ptr<kernels::Backend> backend,
+            make_backend(model, resolved, model.warnings));
   if (options.check_weights) {
     if (Status status = check_weights(file, model, resolved.threads, options.progress); !status) {
       status.error().path = file.path();

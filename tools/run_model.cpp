@@ -93,6 +93,7 @@ std::vector<std::string> RunModel::warnings() const {
     all.insert(all.end(), some.begin(), some.end());
   };
   add(engine_->file().warnings());
+  add(engine_->model().warnings);
   add(tokenizer_.warnings());
   if (template_) add(template_->warnings());
   add(fit_.changes);

@@ -1,0 +1,202 @@
+#include "kernels/self_test.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstring>
+#include <deque>
+#include <random>
+
+#include "kernels/random_weights.h"
+
+namespace quern::kernels {
+namespace {
+
+using gguf::Format;
+
+// One layer with random weights: norms, rope, cache, attention of grouped heads, a gated unit or
+// experts, residual adds and an output.
+class SmallModel {
+ public:
+  static constexpr uint32_t kTokens = 32, kWidth = 128, kHidden = 256, kExperts = 4;
+  static constexpr Heads kHeads = {4, 2, 32, 32};
+
+  explicit SmallModel(bool experts) {
+    const ValueId x = program_.add_value(kWidth);
+    program_.ops.push_back(Embed{matrix(Format::F16, kWidth, kTokens), x});
+    attend(x);
+    experts ? choose_experts(x) : feed_forward(x);
+    const ValueId last = program_.add_value(kWidth, ValueInfo::Rows::kLogits);
+    const ValueId logits = program_.add_value(kTokens, ValueInfo::Rows::kLogits);
+    program_.ops.push_back(SelectLogitRows{x, last});
+    program_.ops.push_back(Projection{
+        last, norm(), {{.weight = matrix(Format::F16, kWidth, kTokens), .out = logits}}});
+    program_.finish(logits);
+  }
+
+  const Program& program() const { return program_; }
+  std::span<const gguf::TensorView> weights() const { return weights_; }
+
+ private:
+  WeightId add(Format format, std::array<uint64_t, 4> shape, std::vector<std::byte> bytes) {
+    storage_.push_back(std::move(bytes));
+    program_.weights.push_back({"weight", format, shape});
+    weights_.push_back(
+        {.name = "weight", .format = format, .shape = shape, .dims = 4, .bytes = storage_.back()});
+    return static_cast<WeightId>(weights_.size() - 1);
+  }
+  // A matrix whose product with unit inputs has about unit size.
+  WeightId matrix(Format format, uint64_t in, uint64_t out, uint64_t count = 1) {
+    std::vector<std::byte> bytes(gguf::info(format).row_bytes(in) * out * count);
+    random_weights(format, 1 / std::sqrt(static_cast<float>(in)), weights_.size(), bytes);
+    return add(format, {in, out, count, 1}, std::move(bytes));
+  }
+  Norm norm() {
+    std::normal_distribution<float> around_one(1, 0.1f);
+    std::vector<std::byte> bytes(kWidth * sizeof(float));
+    for (size_t i = 0; i < kWidth; ++i) {
+      const float value = around_one(random_);
+      std::memcpy(bytes.data() + i * sizeof value, &value, sizeof value);
+    }
+    return {.weight = add(Format::F32, {kWidth, 1, 1, 1}, std::move(bytes)), .epsilon = 1e-5f};
+  }
+
+  void attend(ValueId x) {
+    const uint32_t keys = kHeads.keys * kHeads.key_width;
+    const ValueId q = program_.add_value(kWidth), k = program_.add_value(keys),
+                  v = program_.add_value(keys), out = program_.add_value(kWidth);
+    Rope rope;
+    for (uint32_t i = 0; i < kHeads.key_width / 2; ++i) {
+      rope.frequencies.push_back(std::pow(1e4, -2.0 * i / kHeads.key_width));
+    }
+    program_.ropes.push_back(rope);
+    program_.layers.push_back(kHeads);
+    program_.ops.push_back(Projection{x,
+                                      norm(),
+                                      {{.weight = matrix(Format::F16, kWidth, kWidth), .out = q},
+                                       {.weight = matrix(Format::Q8_0, kWidth, keys), .out = k},
+                                       {.weight = matrix(Format::Q4_0, kWidth, keys), .out = v}}});
+    program_.ops.push_back(CacheAppend{.q = q, .k = k, .v = v, .rope = 0, .layer = 0});
+    const float scale = 1 / std::sqrt(static_cast<float>(kHeads.key_width));
+    program_.ops.push_back(Attention{.q = q, .out = out, .layer = 0, .scale = scale});
+    program_.ops.push_back(
+        Projection{out, {}, {{.weight = matrix(Format::F16, kWidth, kWidth), .out = x, .add = x}}});
+  }
+  void feed_forward(ValueId x) {
+    const ValueId hidden = program_.add_value(kHidden);
+    program_.ops.push_back(
+        Projection{x,
+                   norm(),
+                   {{.weight = matrix(Format::Q5_0, kWidth, kHidden), .out = hidden},
+                    {.weight = matrix(Format::Q5_0, kWidth, kHidden)}},
+                   Activation::kSilu});
+    program_.ops.push_back(Projection{
+        hidden, {}, {{.weight = matrix(Format::Q4_K, kHidden, kWidth), .out = x, .add = x}}});
+  }
+  void choose_experts(ValueId x) {
+    program_.ops.push_back(Experts{.in = x,
+                                   .norm = norm(),
+                                   .router = matrix(Format::F16, kWidth, kExperts),
+                                   .gate = matrix(Format::Q8_0, kWidth, kHidden, kExperts),
+                                   .up = matrix(Format::Q8_0, kWidth, kHidden, kExperts),
+                                   .down = matrix(Format::Q6_K, kHidden, kWidth, kExperts),
+                                   .used = 2,
+                                   .out = x,
+                                   .add = x});
+  }
+
+  Program program_;
+  std::vector<gguf::TensorView> weights_;
+  std::deque<std::vector<std::byte>> storage_;
+  std::mt19937 random_{7};
+};
+
+constexpr uint32_t kMany = 40;  // rows of the first batch
+
+// Logits of the last of kMany rows, then those of one more.
+Result<std::vector<float>> logits(Backend& backend, const SmallModel& model, CacheType type) {
+  QUERN_TRY(const auto cache, backend.make_cache(model.program(), type, 1));
+  QUERN_TRY(const auto executable,
+            backend.compile(model.program(), model.weights(), *cache,
+                            {.rows = kMany, .logit_rows = 1, .positions = kMany + 1}));
+  std::vector<float> all;
+  for (const auto [first, count] : {std::array{0u, kMany}, std::array{kMany, 1u}}) {
+    std::vector<int32_t> tokens(count);
+    std::vector<uint32_t> positions(count), sequences(count);
+    for (uint32_t i = 0; i < count; ++i) {
+      tokens[i] = static_cast<int32_t>((first + i) * 11 % SmallModel::kTokens);
+      positions[i] = first + i;
+    }
+    const uint32_t block = 0, last = count - 1;
+    const std::span<const uint32_t> table(&block, 1);
+    const std::atomic<bool> never{false};
+    QUERN_TRY(const auto found, executable->run({.tokens = tokens,
+                                                 .positions = positions,
+                                                 .sequences = sequences,
+                                                 .block_tables = {&table, 1},
+                                                 .logit_rows = {&last, 1}},
+                                                never));
+    all.insert(all.end(), found.begin(), found.end());
+  }
+  return all;
+}
+
+// Where the results differ by more than `bound` times the largest.
+Result<std::string> compare(Backend& device, bool experts, CacheType type, float bound) {
+  const SmallModel model(experts);
+  const auto exact = make_reference_backend();
+  QUERN_TRY(const std::vector<float> expected, logits(*exact, model, type));
+  QUERN_TRY(const std::vector<float> found, logits(device, model, type));
+  float largest = 0, difference = 0;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    largest = std::max(largest, std::abs(expected[i]));
+    const float d = std::abs(found[i] - expected[i]);
+    difference = d <= difference ? difference : d;  // NaN counts
+  }
+  if (difference <= bound * largest) return std::string();
+  return fmt::format("logits differ by {} of {}", difference, largest);
+}
+
+struct Variant {
+  const char* name;
+  CacheType type;
+  float bound;  // a cache of fewer bits rounds small differences to steps
+};
+constexpr Variant kVariants[] = {{"f32", CacheType::kF32, 2e-4f},
+                                 {"f16", CacheType::kF16, 2e-3f},
+                                 {"q8_0", CacheType::kQ8_0, 2e-2f}};
+
+}  // namespace
+
+std::vector<Finding> self_test(Backend& device, const std::function<void(double)>& progress) {
+  std::vector<Finding> findings;
+  size_t done = 0;
+  const size_t all = std::size(gguf::kFormats) + 2 * std::size(kVariants);
+  const auto step = [&] {
+    if (progress) progress(static_cast<double>(++done) / static_cast<double>(all));
+  };
+  for (const gguf::FormatInfo& format : gguf::kFormats) {
+    if (!format.is_float()) {
+      for (Finding& finding : check_device(format.format, device)) {
+        finding.check = fmt::format("{}: {}", format.name, finding.check);
+        findings.push_back(std::move(finding));
+      }
+    }
+    step();
+  }
+  for (const bool experts : {false, true}) {
+    for (const auto& [name, type, bound] : kVariants) {
+      const auto problem = compare(device, experts, type, bound);
+      findings.push_back({fmt::format("a small {} model with a cache of {} gives the logits of "
+                                      "the reference",
+                                      experts ? "mixture-of-experts" : "dense", name),
+                          problem ? *problem : problem.error().to_string()});
+      step();
+    }
+  }
+  return findings;
+}
+
+}  // namespace quern::kernels
