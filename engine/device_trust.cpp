@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "engine/device_profile.h"
 #include "engine/devices.h"
 #include "gguf/os_file.h"
 #include "kernels/kernel_probe.h"
@@ -27,7 +28,8 @@ std::optional<DeviceTrust> recall(const std::string& path, const kernels::Vulkan
       json.value("kernels", Json()) != kernels::kernels_digest()) {
     return {};
   }
-  DeviceTrust trust{.remembered = true};
+  DeviceTrust trust;
+  trust.remembered = true;
   const Json checks = json.value("checks", Json()), faults = json.value("faults", Json());
   if (!checks.is_number_unsigned() || !faults.is_array()) return {};
   trust.checks = checks.get<size_t>();

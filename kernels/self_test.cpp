@@ -78,7 +78,8 @@ class SmallModel {
                                       {{.weight = matrix(Format::F16, kWidth, kWidth), .out = q},
                                        {.weight = matrix(Format::Q8_0, kWidth, keys), .out = k},
                                        {.weight = matrix(Format::Q4_0, kWidth, keys), .out = v}}});
-    program_.ops.push_back(CacheAppend{.q = q, .k = k, .v = v, .rope = 0, .layer = 0});
+    program_.ops.push_back(
+        CacheAppend{.q = q, .k = k, .v = v, .q_norm = {}, .k_norm = {}, .rope = 0, .layer = 0});
     const float scale = 1 / std::sqrt(static_cast<float>(kHeads.key_width));
     program_.ops.push_back(Attention{.q = q, .out = out, .layer = 0, .scale = scale});
     program_.ops.push_back(

@@ -38,5 +38,6 @@ void add_perplexity(CLI::App& app, Run& run);
 void add_compare(CLI::App& app, Run& run);
 void add_conform(CLI::App& app, Run& run);
 void add_bench(CLI::App& app, Run& run);
+void add_doctor(CLI::App& app, Run& run);
 
 }  // namespace quern::tools

@@ -203,7 +203,7 @@ Result<Machine> this_machine(const MachineNeeds& needs) {
   const size_t threads = needs.threads > 0 ? needs.threads : kernels::usable_processors().size();
   const std::filesystem::path folder(cache_folder());
   const std::string path = (folder / fmt::format("machine-{}.json", threads)).string();
-  Machine machine = stored_machine(path, threads);
+  Machine machine = needs.again ? Machine{} : stored_machine(path, threads);
   bool changed = machine.kernels.empty(), said = false;
   const auto say = [&] {
     if (std::exchange(said, true)) return;

@@ -40,6 +40,7 @@ struct MachineNeeds {
   size_t threads = 0;  // 0: all usable processors
   std::vector<std::string> devices = {};
   std::vector<std::set<gguf::Format>> formats = {};
+  bool again = false;  // measure, whatever is stored
 };
 
 // This machine as stored in $XDG_CACHE_HOME/quern (~/.cache/quern). What is missing there, or was

@@ -45,6 +45,7 @@ int main(int argc, char** argv) {
   add_perplexity(app, run);
   add_compare(app, run);
   add_bench(app, run);
+  add_doctor(app, run);
   app.failure_message([](const CLI::App*, const CLI::Error& error) {
     return "quern: " + one_line(error.what()) + " (see --help)\n";
   });

@@ -42,7 +42,11 @@ TEST_P(VulkanSplit, everyNumberOfLayersMatchesTheExactForwardPass) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Families, VulkanSplit, ::testing::Values("llama", "qwen3"));
+INSTANTIATE_TEST_SUITE_P(Families, VulkanSplit,
+                         ::testing::Values("gemma2", "gemma3", "gpt-oss", "gpt2", "granite",
+                                           "llama", "llama-linear-rope", "llama-moe", "llama-yarn",
+                                           "llama3-rope", "olmo2", "phi3", "qwen2", "qwen3",
+                                           "qwen3moe", "smollm3", "starcoder2"));
 
 TEST(VulkanDevices, twoDevicesAndTheCpuTakeTurns) {
   const test::GoldenModel golden = test::golden_model("models/qwen2");
