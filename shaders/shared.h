@@ -72,8 +72,11 @@ struct GatherPush {
   uint64_t codebooks;
   uint width;
   float scale QUERN_DEFAULT(1);
+  // Not 0: rows of positions instead of tokens, added to what `out_rows` holds.
+  uint by_position QUERN_DEFAULT(0);
+  uint pad QUERN_DEFAULT(0);
 };
-QUERN_PUSH(GatherPush, 40);
+QUERN_PUSH(GatherPush, 48);
 
 // What becomes of the product y of a weight's row and an activation row (epilogue.glsl), in this
 // order: y * 1/rms (norm), + bias, activation, * up, * scale * row_scale, + add.

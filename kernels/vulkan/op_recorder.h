@@ -50,6 +50,9 @@ class OpRecorder {
   static Status operate(const GatedDelta&) { return unsupported("gated delta nets"); }
   static Status operate(const SelectiveScan&) { return unsupported("Mamba-2 layers"); }
 
+  // out = scale * rows of the table by token; or adds rows by position to out.
+  Status gather(WeightId id, float scale, bool by_position, ValueId out);
+
   // One matrix product, with its prologue and epilogue.
   struct Product {
     WeightId weight;

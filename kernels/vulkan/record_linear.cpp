@@ -64,19 +64,26 @@ Status OpRecorder::record(const Op& op) {
 }
 
 Status OpRecorder::operate(const Embed& op) {
-  const WeightInfo& table = b_.program.weights[op.table];
+  QUERN_CHECK(gather(op.table, op.scale, false, op.out));
+  return op.positions == kAbsent ? Status() : gather(op.positions, 1, true, op.out);
+}
+
+Status OpRecorder::gather(WeightId id, float scale, bool by_position, ValueId to) {
+  const WeightInfo& table = b_.program.weights[id];
   if (!is_readable(table)) return unsupported("rows whose width 8 does not divide");
-  if (op.positions != kAbsent) return unsupported("position embeddings");
   QUERN_TRY(const Kernel* kernel, b_.device.kernel(kernel_name("gather", table.format), kWidth));
   const auto width = static_cast<uint32_t>(table.in());
-  const Range out = rows(op.out, shape_.rows, width);
-  const shaders::GatherPush push = {.table = b_.weights.address(op.table),
+  const Range out = rows(to, shape_.rows, width);
+  const shaders::GatherPush push = {.table = b_.weights.address(id),
                                     .rows = b_.rows.rows(),
                                     .out_rows = out.address,
                                     .codebooks = b_.codebooks,
                                     .width = width,
-                                    .scale = op.scale};
-  recorder_.dispatch(*kernel, push, {divide_up(width / 8, kWidth), shape_.rows}, {{}, {out}});
+                                    .scale = scale,
+                                    .by_position = by_position};
+  std::vector<Range> read;
+  if (by_position) read.push_back(out);
+  recorder_.dispatch(*kernel, push, {divide_up(width / 8, kWidth), shape_.rows}, {read, {out}});
   return {};
 }
 

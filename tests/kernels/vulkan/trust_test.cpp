@@ -25,7 +25,8 @@ void remember_a_fault(const std::string& path) {
   std::ifstream in(path);
   nlohmann::json json = nlohmann::json::parse(in);
   in.close();
-  json["faults"] = {{"matvec_q4_k", "row 1 is wrong"}};
+  json["faults"] =
+      nlohmann::json::array({nlohmann::json::array({"matvec_q4_k", "row 1 is wrong"})});
   std::ofstream(path) << json;
 }
 
@@ -75,7 +76,7 @@ TEST(DeviceTrust, theCpuDoesThePartOfADeviceThatComputesWrong) {
     const auto engine = test::load_engine(golden.path, options);
     ASSERT_EQ(engine->model().warnings.size(), 1u);
     EXPECT_EQ(engine->model().warnings[0],
-              "vulkan:0 computes wrong here (matvec_q4_k: row 1 is wrong): the CPU does its part");
+              "\"vulkan:0\" computes wrong here (matvec_q4_k: row 1 is wrong): the CPU does its part");
     options.placement = {};
     const auto cpu = test::load_engine(golden.path, options);
     Sequence own = engine->new_sequence(), other = cpu->new_sequence();
