@@ -10,6 +10,7 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 
+#include "bench/os_system.h"
 #include "engine/devices.h"
 #include "gguf/os_file.h"
 #include "kernels/os_machine.h"
@@ -199,12 +200,30 @@ Status write_machine(const std::string& path, const Machine& machine) {
   return file.commit();
 }
 
+namespace {
+
+// Figures from a busy machine are low, and they are kept.
+void warn_if_busy(const bench::Moment& before, const bench::Moment& after) {
+  constexpr double kBusy = 0.2;  // processors
+  const double seconds = after.time - before.time;
+  if (!before.busy || !after.busy || seconds < 1) return;  // nothing was measured
+  const double others = (*after.busy - *before.busy - (after.own - before.own)) / seconds;
+  if (others < kBusy) return;
+  fmt::print(stderr,
+             "quern: warning: other programs used {:.1f} processors meanwhile, so the figures are "
+             "low; `quern doctor --again` measures anew\n",
+             others);
+}
+
+}  // namespace
+
 Result<Machine> this_machine(const MachineNeeds& needs) {
   const size_t threads = needs.threads > 0 ? needs.threads : kernels::usable_processors().size();
   const std::filesystem::path folder(cache_folder());
   const std::string path = (folder / fmt::format("machine-{}.json", threads)).string();
   Machine machine = needs.again ? Machine{} : stored_machine(path, threads);
   bool changed = machine.kernels.empty(), said = false;
+  const bench::Moment before = bench::now();
   const auto say = [&] {
     if (std::exchange(said, true)) return;
     std::fputs("quern: measuring this machine, once, for a few seconds\n", stderr);
@@ -230,6 +249,7 @@ Result<Machine> this_machine(const MachineNeeds& needs) {
                       *speeds));
     changed = changed || more;
   }
+  warn_if_busy(before, bench::now());
   std::error_code error;
   if (changed && !folder.empty()) std::filesystem::create_directories(folder, error);
   // Without the file it is measured again the next time.
