@@ -4,7 +4,7 @@
 #include <bit>
 #include <variant>
 
-#include "engine/tokenizer/byte_level_bpe.h"
+#include "engine/tokenizer/merge_rules.h"
 #include "engine/tokenizer/vocabulary.h"
 
 namespace quern::engine {
@@ -61,7 +61,8 @@ uint64_t tokenizer_bytes(const gguf::File& file) {
   const uint64_t template_bytes = kTemplateFactor * file.text("tokenizer.chat_template").size();
   const gguf::Value* tokens = file.find("tokenizer.ggml.tokens");
   const std::string_view model = file.text("tokenizer.ggml.model");
-  if (!tokens || (model != "llama" && model != "gpt2")) return template_bytes;
+  const bool has_merges = model == "gpt2" || model == "gemma4";
+  if (!tokens || (model != "llama" && !has_merges)) return template_bytes;
 
   const gguf::Value* types = file.find("tokenizer.ggml.token_type");
   const uint64_t count = tokens->size();
@@ -73,7 +74,7 @@ uint64_t tokenizer_bytes(const gguf::File& file) {
   }
   uint64_t bytes = template_bytes + chunk(count * sizeof(Token)) + texts +
                    chunk(TextIndex::bytes_for(count)) + 2 * grown(special, kSpecialNode);
-  if (model == "gpt2") {
+  if (has_merges) {
     const uint64_t merges = array_size(file, "tokenizer.ggml.merges");
     bytes += chunk(MergeTable::bytes_for(merges)) + kPatternBytes;
   }

@@ -1,4 +1,4 @@
-// Pre-tokenizers: how text is cut into pieces before byte-level BPE merges inside each piece.
+// Pre-tokenizers: how text is cut into pieces before BPE merges inside each piece.
 #pragma once
 
 #include <array>
@@ -13,9 +13,12 @@
 namespace quern::engine {
 
 enum PretokenizerFlags : uint8_t {
-  kIgnoreMerges = 1,  // a piece that is a token is used whole
-  kAddBos = 2,        // begins with bos unless the file says otherwise
-  kNoDefaultBos = 4,  // no bos unless the file names one
+  kIgnoreMerges = 1,   // a piece that is a token is used whole
+  kAddBos = 2,         // begins with bos unless the file says otherwise
+  kNoDefaultBos = 4,   // no bos unless the file names one
+  kCharacters = 8,     // symbols are characters, not bytes
+  kSpaceSymbols = 16,  // a space is U+2581; a run of line ends that is a token is used whole
+  kForceBos = 32,      // begins with bos whatever the file says
 };
 
 // One row of pretokenizers.def.

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <bit>
 
+#include "engine/tokenizer/normalize.h"
 #include "engine/tokenizer/word_cache.h"
 
 namespace quern::engine {
@@ -24,20 +25,6 @@ uint32_t priority(float score) {
   const auto bits = std::bit_cast<uint32_t>(score + 0.0F);  // -0 becomes +0
   const uint32_t ascending = bits & 0x80000000U ? ~bits : bits | 0x80000000U;
   return ~ascending;
-}
-
-std::string with_space_symbols(std::string_view text, bool prefix) {
-  std::string out;
-  out.reserve(text.size() + text.size() / 2 + kSpaceSymbol.size());
-  if (prefix) out += kSpaceSymbol;
-  for (const char c : text) {
-    if (c == ' ') {
-      out += kSpaceSymbol;
-    } else {
-      out += c;
-    }
-  }
-  return out;
 }
 
 }  // namespace

@@ -14,9 +14,6 @@
 
 namespace quern::engine {
 
-// A space inside the vocabulary: U+2581.
-inline constexpr std::string_view kSpaceSymbol = "\xE2\x96\x81";
-
 class SentencePiece {
  public:
   // `vocabulary` must outlive this.

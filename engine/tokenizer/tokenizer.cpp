@@ -4,6 +4,8 @@
 
 #include "engine/tokenizer/byte_level_bpe.h"
 #include "engine/tokenizer/byte_map.h"
+#include "engine/tokenizer/character_bpe.h"
+#include "engine/tokenizer/normalize.h"
 #include "engine/tokenizer/sentence_piece.h"
 #include "engine/tokenizer/special_tokens.h"
 #include "engine/utf8.h"
@@ -30,19 +32,6 @@ std::optional<uint8_t> byte_of(std::string_view text) {
   return static_cast<uint8_t>(value);
 }
 
-std::string with_spaces(std::string_view text) {
-  std::string out;
-  for (size_t i = 0; i < text.size();) {
-    if (text.substr(i, kSpaceSymbol.size()) == kSpaceSymbol) {
-      out += ' ';
-      i += kSpaceSymbol.size();
-    } else {
-      out += text[i++];
-    }
-  }
-  return out;
-}
-
 // Characters that stand for no byte show as U+FFFD.
 std::string bytes_of_characters(std::string_view text) {
   std::string out;
@@ -61,7 +50,7 @@ std::string bytes_of_characters(std::string_view text) {
 }  // namespace
 
 struct Tokenizer::Impl {
-  using Algorithm = std::variant<std::monostate, SentencePiece, ByteLevelBpe>;
+  using Algorithm = std::variant<std::monostate, SentencePiece, ByteLevelBpe, CharacterBpe>;
 
   explicit Impl(Vocabulary v)
       : vocabulary(std::move(v)), user_defined(vocabulary, false), special(vocabulary, true) {}
@@ -69,6 +58,7 @@ struct Tokenizer::Impl {
   void encode_text(std::string_view text, std::vector<int32_t>& ids) const {
     if (const auto* spm = std::get_if<SentencePiece>(&algorithm)) spm->encode(text, ids);
     if (const auto* bpe = std::get_if<ByteLevelBpe>(&algorithm)) bpe->encode(text, ids);
+    if (const auto* bpe = std::get_if<CharacterBpe>(&algorithm)) bpe->encode(text, ids);
   }
 
   void encode_all(std::string_view text, bool parse_special, std::vector<int32_t>& ids) const {
@@ -108,6 +98,10 @@ Result<Tokenizer> Tokenizer::read(const gguf::File& file) {
       break;
     case TokenizerModel::kByteLevelBpe: {
       QUERN_TRY(impl->algorithm, ByteLevelBpe::from_file(file, impl->vocabulary));
+      break;
+    }
+    case TokenizerModel::kCharacterBpe: {
+      QUERN_TRY(impl->algorithm, CharacterBpe::from_file(file, impl->vocabulary));
       break;
     }
   }
@@ -154,8 +148,8 @@ std::string Tokenizer::piece(int32_t id, bool render_special) const {
     case TokenType::kNormal:
       break;
   }
-  return vocabulary.model() == TokenizerModel::kByteLevelBpe ? bytes_of_characters(token.text)
-                                                             : with_spaces(token.text);
+  if (vocabulary.model() == TokenizerModel::kByteLevelBpe) return bytes_of_characters(token.text);
+  return vocabulary.has_space_symbols() ? with_spaces(token.text) : token.text;
 }
 
 std::string Tokenizer::decode(std::span<const int32_t> ids, bool render_special) const {

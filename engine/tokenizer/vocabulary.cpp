@@ -18,6 +18,7 @@ constexpr std::string_view kPreKey = "tokenizer.ggml.pre";
 constexpr std::string_view kTokensKey = "tokenizer.ggml.tokens";
 constexpr std::string_view kScoresKey = "tokenizer.ggml.scores";
 constexpr std::string_view kTypesKey = "tokenizer.ggml.token_type";
+constexpr std::string_view kGemma4 = "gemma4";  // a tokenizer model and a pre-tokenizer
 
 tl::unexpected<Error> refuse(const gguf::File& file, std::string code, std::string_view key,
                              std::string message) {
@@ -74,10 +75,8 @@ Result<Vocabulary> Vocabulary::from_file(const gguf::File& file) {
   QUERN_CHECK(vocabulary.read_tokens(file));
   QUERN_CHECK(vocabulary.read_scores(file));
   QUERN_CHECK(vocabulary.read_types(file));
-  if (vocabulary.model_ == TokenizerModel::kByteLevelBpe) {
-    QUERN_CHECK(vocabulary.choose_pretokenizer(file));
-  }
-  vocabulary.set_default_ids();
+  if (vocabulary.model_ == TokenizerModel::kByteLevelBpe) vocabulary.choose_pretokenizer(file);
+  vocabulary.set_default_ids(file);
   QUERN_CHECK(vocabulary.read_special_ids(file));
   vocabulary.detect_special_ids();
   QUERN_CHECK(vocabulary.read_flags(file));
@@ -98,10 +97,13 @@ Status Vocabulary::read_model(const gguf::File& file) {
     model_ = TokenizerModel::kSentencePiece;
   } else if (name == "gpt2") {
     model_ = TokenizerModel::kByteLevelBpe;
+  } else if (name == kGemma4) {
+    model_ = TokenizerModel::kCharacterBpe;
+    pretokenizer_ = kGemma4;
   } else if (name != "no_vocab" && name != "none") {
     return unsupported(
         file, "tokenizer-model", kModelKey, name,
-        fmt::format("tokenizer model {} is not supported; supported are llama and gpt2",
+        fmt::format("tokenizer model {} is not supported; supported are llama, gpt2 and gemma4",
                     escape(name)));
   }
   return {};
@@ -180,17 +182,8 @@ Status Vocabulary::read_types(const gguf::File& file) {
   return {};
 }
 
-Status Vocabulary::choose_pretokenizer(const gguf::File& file) {
+void Vocabulary::choose_pretokenizer(const gguf::File& file) {
   pretokenizer_ = file.text(kPreKey);
-  for (const std::string_view raw :
-       {"gemma4", "granite-embed-multi-311m", "sarvam-moe", "whitespace"}) {
-    if (pretokenizer_ == raw) {
-      return unsupported(file, "tokenizer-pre", kPreKey, pretokenizer_,
-                         fmt::format("pre-tokenizer {} is not supported: its tokens are text, not "
-                                     "bytes",
-                                     escape(pretokenizer_)));
-    }
-  }
   if (pretokenizer_.empty()) {
     pretokenizer_ = kDefaultPretokenizer;
     warnings_.push_back(
@@ -204,10 +197,10 @@ Status Vocabulary::choose_pretokenizer(const gguf::File& file) {
                     escape(pretokenizer_)));
     pretokenizer_ = kFallbackPretokenizer;
   }
-  return {};
+  if (find_pretokenizer(pretokenizer_)->has(kCharacters)) model_ = TokenizerModel::kCharacterBpe;
 }
 
-void Vocabulary::set_default_ids() {
+void Vocabulary::set_default_ids(const gguf::File& file) {
   const auto set = [&](Role role, int32_t id) {
     if (contains(id)) special_[static_cast<size_t>(role)] = id;
   };
@@ -217,12 +210,15 @@ void Vocabulary::set_default_ids() {
     set(Role::kUnknown, 0);
     add_bos_ = true;
     add_space_prefix_ = true;
-  } else {
-    const Pretokenizer* pre = find_pretokenizer(pretokenizer_);
-    if (!pre->has(kNoDefaultBos)) set(Role::kBos, 11);
-    set(Role::kEos, 11);
-    add_bos_ = pre->has(kAddBos);
+    has_space_symbols_ = true;
+    return;
   }
+  const Pretokenizer* pre = find_pretokenizer(pretokenizer_);
+  add_bos_ = pre->has(kAddBos);
+  has_space_symbols_ = pre->has(kSpaceSymbols);
+  if (file.text(kModelKey) == kGemma4) return;
+  if (!pre->has(kNoDefaultBos)) set(Role::kBos, 11);
+  set(Role::kEos, 11);
 }
 
 Status Vocabulary::read_special_ids(const gguf::File& file) {
@@ -256,6 +252,8 @@ Status Vocabulary::read_flags(const gguf::File& file) {
   QUERN_CHECK(read_flag(file, "tokenizer.ggml.add_eos_token", add_eos_));
   if (model_ == TokenizerModel::kSentencePiece) {
     QUERN_CHECK(read_flag(file, "tokenizer.ggml.add_space_prefix", add_space_prefix_));
+  } else if (find_pretokenizer(pretokenizer_)->has(kForceBos)) {
+    add_bos_ = true;
   }
   add_bos_ = add_bos_ && special(Role::kBos);
   add_eos_ = add_eos_ && special(Role::kEos);

@@ -40,12 +40,14 @@ enum class TokenizerModel {
   kNone,           // ids only
   kSentencePiece,  // `llama`: merges by score over characters
   kByteLevelBpe,   // `gpt2`: merges by rank over bytes
+  kCharacterBpe,   // `gemma4`, and `gpt2` with certain pre-tokenizers: merges by rank over
+                   // characters
 };
 
 class Vocabulary {
  public:
   // Reads the `tokenizer.ggml.*` keys. A file without a tokenizer gives an empty vocabulary.
-  // Errors: "tokenizer-model", "tokenizer-pre" (unsupported), "tokenizer-tokens",
+  // Errors: "tokenizer-model" (unsupported), "tokenizer-tokens",
   // "tokenizer-scores", "tokenizer-types", "tokenizer-key" (a key of the wrong type).
   static Result<Vocabulary> from_file(const gguf::File& file);
 
@@ -53,7 +55,8 @@ class Vocabulary {
   Vocabulary& operator=(Vocabulary&&) = default;
 
   TokenizerModel model() const { return model_; }
-  // Name of the pre-tokenizer to use (byte-level BPE): always one that find_pretokenizer() knows.
+  // Name of the pre-tokenizer to use (both kinds of BPE): always one that find_pretokenizer()
+  // knows.
   std::string_view pretokenizer() const { return pretokenizer_; }
 
   size_t size() const { return tokens_.size(); }
@@ -67,6 +70,7 @@ class Vocabulary {
   bool add_bos() const { return add_bos_; }  // implies that there is a bos id
   bool add_eos() const { return add_eos_; }
   bool add_space_prefix() const { return add_space_prefix_; }
+  bool has_space_symbols() const { return has_space_symbols_; }  // a space in a token is U+2581
 
   // One sentence each: what the file says that was ignored or replaced.
   std::span<const std::string> warnings() const { return warnings_; }
@@ -82,8 +86,8 @@ class Vocabulary {
   Status read_types(const gguf::File& file);
   Status read_special_ids(const gguf::File& file);
   Status read_flags(const gguf::File& file);
-  Status choose_pretokenizer(const gguf::File& file);
-  void set_default_ids();
+  void choose_pretokenizer(const gguf::File& file);
+  void set_default_ids(const gguf::File& file);
   void detect_special_ids();
   void correct_types();
   void mark_end_of_generation();
@@ -98,6 +102,7 @@ class Vocabulary {
   bool add_bos_ = false;
   bool add_eos_ = false;
   bool add_space_prefix_ = false;
+  bool has_space_symbols_ = false;
   std::vector<std::string> warnings_;
 };
 

@@ -45,7 +45,7 @@ TEST(PretokenizerTable, namesAreUniqueAndFound) {
       rest.remove_prefix(std::min(name.size() + 1, rest.size()));
     }
   }
-  EXPECT_EQ(names.size(), 86U);
+  EXPECT_EQ(names.size(), 90U);
   EXPECT_EQ(find_pretokenizer("llama"), nullptr);
   EXPECT_EQ(find_pretokenizer(""), nullptr);
   EXPECT_EQ(find_pretokenizer("qwen2 deepseek-r1-qwen"), nullptr);
@@ -177,6 +177,11 @@ TEST(Pretokenizer, exaoneMoeJoinsWordsAcrossSpaces) {
 
 TEST(Pretokenizer, lagunaCutsAtLinesFirst) {
   EXPECT_EQ(split("laguna", "a\n\n!\n"), (Pieces{"a", "\n\n", "!", "\n"}));
+}
+
+TEST(Pretokenizer, characterVocabulariesCutAtLinesOrWhiteSpace) {
+  EXPECT_EQ(split("gemma4", "▁a▁b\n\n!\n"), (Pieces{"▁a▁b", "\n\n", "!", "\n"}));
+  EXPECT_EQ(split("whitespace", "ab, c\n\n日本 "), (Pieces{"ab,", " ", "c", "\n\n", "日本", " "}));
 }
 
 TEST(Pretokenizer, youtuSeparatesKorean) {

@@ -57,23 +57,12 @@ TEST(Vocabulary, hasNoTokensWithoutATokenizer) {
 }
 
 TEST(Vocabulary, refusesOtherAlgorithmsInWords) {
-  for (const char* model : {"bert", "t5", "rwkv", "plamo2", "gemma4", "\x1b[31m"}) {
+  for (const char* model : {"bert", "t5", "rwkv", "plamo2", "\x1b[31m"}) {
     const auto result = read(writer_with(model));
     ASSERT_FALSE(result) << model;
     EXPECT_EQ(result.error().kind, ErrorKind::kUnsupported);
     EXPECT_EQ(result.error().code, "tokenizer-model");
     EXPECT_THAT(result.error().message, Not(HasSubstr("\x1b")));
-  }
-}
-
-TEST(Vocabulary, refusesPretokenizersThatDoNotWorkOnBytes) {
-  for (const char* pre : {"gemma4", "whitespace"}) {
-    Writer writer = writer_with("gpt2");
-    writer.set("tokenizer.ggml.pre", Writer::Scalar(std::string(pre)));
-    const auto result = read(writer);
-    ASSERT_FALSE(result) << pre;
-    EXPECT_EQ(result.error().kind, ErrorKind::kUnsupported);
-    EXPECT_EQ(result.error().code, "tokenizer-pre");
   }
 }
 
