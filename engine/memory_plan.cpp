@@ -165,7 +165,9 @@ HeapPlan plan_host(const gguf::File& file, uint64_t file_bytes, const Model& mod
                    const MemoryPlan& plan, const Where& where) {
   const EngineOptions& options = plan.options;
   const kernels::Program& own = where.split.devices[0].program;
-  const bool copied = plan.access == gguf::OpenOptions::Access::kRead;
+  using Access = gguf::OpenOptions::Access;
+  const bool copied = plan.access == Access::kRead;
+  const bool releases = plan.access == Access::kMap;      // locked pages stay
   const size_t programs = plan.heaps.size() > 1 ? 2 : 1;  // a split has copies of its own
   HeapPlan host{"host", {}};
   const auto add = [&](const char* name, uint64_t bytes, Backing backing = Backing::kAnonymous,
@@ -175,7 +177,7 @@ HeapPlan plan_host(const gguf::File& file, uint64_t file_bytes, const Model& mod
   uint64_t cache = 0;
   for (const LayerPlan& layer : plan.layers) cache += layer.heap == 0 ? layer.cache : 0;
   const MovedBytes moved = moved_bytes(options, where);
-  add("weights", file_bytes - (copied ? 0 : moved.from),
+  add("weights", file_bytes - (releases ? moved.from : 0),
       copied ? Backing::kAnonymous : Backing::kFile);
   if (moved.packed > 0) add("packed weights", moved.packed);
   add("key/value cache", cache);

@@ -17,11 +17,12 @@ namespace {
 
 // A plan that does not fit is an answer, too.
 Result<engine::Fit> plan_anyway(const gguf::File& file, const engine::Model& model,
-                                PlanRequest request) {
+                                const PlanRequest& request) {
   auto fit = plan_within_budget(file, model, request);
   if (fit || fit.error().code != "memory-budget") return fit;
-  request.force = true;
-  return plan_within_budget(file, model, request);
+  engine::Fit asked;
+  QUERN_TRY(asked.plan, plan_memory(file, model, request.engine, request.access, request.devices));
+  return asked;
 }
 
 struct PlanOptions {

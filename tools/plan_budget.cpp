@@ -72,6 +72,23 @@ Result<std::string> nearest(const engine::PlanSubject& subject, const PlanReques
   return text;
 }
 
+// The plan that was asked for. Where the host has no room for packed copies of the weights they
+// stay in the mapped file, whose pages the system can drop.
+Result<engine::Fit> forced(engine::MemoryPlan asked, const engine::PlanSubject& subject,
+                           const PlanRequest& request) {
+  engine::Fit fit{std::move(asked), {}};
+  const bool packs = fit.plan.host().bytes("packed weights") > 0;
+  if (!packs || fit.plan.host_peak() <= request.budgets().host) return fit;
+  fit.changes.push_back(
+      fmt::format("weights stay in the mapped file: packed, which is faster, this needs {}, {}",
+                  needs(fit.plan), given(request)));
+  engine::EngineOptions mapped = request.engine;
+  mapped.weights = kernels::WeightHome::kMapped;
+  QUERN_TRY(fit.plan,
+            plan_memory(subject.file, subject.model, mapped, subject.access, subject.devices));
+  return fit;
+}
+
 uint64_t less_headroom(uint64_t bytes, uint64_t total) {
   return bytes - std::min(std::min(total / 20, kMostHeadroom), bytes);
 }
@@ -124,7 +141,8 @@ Result<engine::Fit> plan_within_budget(const gguf::File& file, const engine::Mod
   engine::Fit asked;
   QUERN_TRY(asked.plan, plan_memory(file, model, request.engine, request.access, request.devices));
   const bool fastest = request.engine.placement.choice == engine::Placement::Choice::kFastest;
-  if (request.force || (asked.plan.fits(limits) && !fastest)) return asked;
+  if (request.force) return forced(std::move(asked.plan), subject, request);
+  if (asked.plan.fits(limits) && !fastest) return asked;
   QUERN_TRY(auto fit, fit_memory(subject, request.engine, limits, request.freedom));
   if (fit) {
     if (asked.plan.fits(limits)) return std::move(*fit);
@@ -164,6 +182,7 @@ Status place_within_budget(const gguf::File& file, engine::EngineOptions& option
     std::fprintf(stderr, "quern: %s\n", change.c_str());
   }
   options.placement = fit.plan.options.placement;
+  options.weights = fit.plan.options.weights;
   return {};
 }
 

@@ -31,7 +31,7 @@ struct PlanRequest {
   std::optional<MemoryBudget> budget = memory_budget(0);
   std::vector<std::optional<MemoryBudget>> device_budgets = {};  // of the placement's devices
   std::optional<engine::MachineSpeeds> speeds = {};
-  bool force = false;  // plan for what was asked for even if it does not fit
+  bool force = false;  // run what does not fit, too: with mapped weights, where packed do not fit
 
   engine::Budgets budgets() const;
   engine::PlanSubject subject(const gguf::File& file, const engine::Model& model) const;

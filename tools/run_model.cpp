@@ -34,6 +34,17 @@ std::string device_memory(const engine::HeapPlan& heap) {
                      size_text(usage->peak));
 }
 
+// A system that refuses to lock the file does not keep it from being used: `open` then says how it
+// was opened.
+Result<gguf::File> open_file(const std::string& path, gguf::OpenOptions& open,
+                             std::vector<std::string>& warnings) {
+  Result<gguf::File> file = gguf::File::open(path, open);
+  if (file || file.error().code != "lock") return file;
+  warnings.push_back(file.error().to_string() + "; it is mapped, but not locked");
+  open.access = gguf::OpenOptions::Access::kMap;
+  return gguf::File::open(path, open);
+}
+
 }  // namespace
 
 RunModel::RunModel(RunModelOptions options, const engine::CancelToken& cancel, Loaded loaded,
@@ -43,15 +54,18 @@ RunModel::RunModel(RunModelOptions options, const engine::CancelToken& cancel, L
       engine_(std::move(loaded.engine)),
       request_(std::move(loaded.request)),
       fit_(std::move(loaded.fit)),
+      load_warnings_(std::move(loaded.warnings)),
       tokenizer_(std::move(tokenizer)),
       template_(std::move(chat_template)),
       session_(new_session(engine::Sampler())) {}
 
 Result<RunModel::Loaded> RunModel::load_engine(const RunModelOptions& options) {
-  QUERN_TRY(gguf::File file, gguf::File::open(options.path, options.open));
+  gguf::OpenOptions open = options.open;
+  std::vector<std::string> warnings;
+  QUERN_TRY(gguf::File file, open_file(options.path, open, warnings));
   QUERN_TRY(const engine::Model model, engine::read_model(file));
   PlanRequest request{.engine = options.engine,
-                      .access = options.open.access,
+                      .access = open.access,
                       .freedom = options.freedom,
                       .budget = memory_budget(options.ram),
                       .force = options.force};
@@ -60,7 +74,7 @@ Result<RunModel::Loaded> RunModel::load_engine(const RunModelOptions& options) {
   QUERN_TRY(engine::Fit fit, plan_within_budget(file, model, request));
   QUERN_TRY(std::unique_ptr<engine::Engine> engine,
             engine::Engine::load(std::move(file), fit.plan.options));
-  return Loaded{std::move(engine), std::move(request), std::move(fit)};
+  return Loaded{std::move(engine), std::move(request), std::move(fit), std::move(warnings)};
 }
 
 Result<std::unique_ptr<RunModel>> RunModel::load(RunModelOptions options,
@@ -92,6 +106,7 @@ std::vector<std::string> RunModel::warnings() const {
   const auto add = [&](std::span<const std::string> some) {
     all.insert(all.end(), some.begin(), some.end());
   };
+  add(load_warnings_);
   add(engine_->file().warnings());
   add(engine_->model().warnings);
   add(tokenizer_.warnings());
@@ -112,6 +127,7 @@ Status RunModel::set_context(uint32_t positions) {
   options_ = std::move(options);
   request_ = std::move(loaded.request);
   fit_ = std::move(loaded.fit);
+  load_warnings_ = std::move(loaded.warnings);
   // The old session goes before the engine that it uses.
   std::swap(engine_, loaded.engine);
   session_ = new_session(session_.sampler());

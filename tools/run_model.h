@@ -63,6 +63,7 @@ class RunModel : public Generator {
     std::unique_ptr<engine::Engine> engine;
     PlanRequest request;
     engine::Fit fit;
+    std::vector<std::string> warnings;
   };
   static Result<Loaded> load_engine(const RunModelOptions& options);
   RunModel(RunModelOptions options, const engine::CancelToken& cancel, Loaded loaded,
@@ -83,6 +84,7 @@ class RunModel : public Generator {
   std::unique_ptr<engine::Engine> engine_;
   PlanRequest request_;
   engine::Fit fit_;
+  std::vector<std::string> load_warnings_;
   engine::Tokenizer tokenizer_;
   std::optional<engine::ChatTemplate> template_;  // none: raw prompts
   engine::Session session_;

@@ -226,5 +226,15 @@ TEST(MemoryPlanTerms, countACopiedFileAsAllocated) {
   EXPECT_GT(plan.host().bytes(Backing::kAnonymous), file.size_bytes());
 }
 
+TEST(MemoryPlanTerms, countALockedFileBesideItsPackedCopy) {
+  const gguf::File file =
+      *synthetic_model(*find_synthetic_shape("tiny"), *find_mix("Q4_K_M"), 1).outline("tiny");
+  const Model model = *read_model(file);
+  const auto plan = *plan_memory(file, model, {}, gguf::OpenOptions::Access::kMapLocked);
+  EXPECT_EQ(plan.host().bytes(Backing::kFile), file.size_bytes());
+  EXPECT_GT(plan.host().bytes("packed weights"), 0u);
+  EXPECT_LT(plan_memory(file, model, {})->host().bytes(Backing::kFile), file.size_bytes());
+}
+
 }  // namespace
 }  // namespace quern::engine

@@ -1,6 +1,9 @@
 // `quern run` as a filter, run as a program on the bundled model.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <linux/capability.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -106,12 +109,42 @@ TEST(Run, theSameSeedGivesTheSameAnswer) {
 
 TEST(Run, everyWayToHoldModelAndCacheGivesTheAnswer) {
   const std::string model = QUERN_SOURCE_DIR "/models/quern-tiny-stories-Q4_K_M.gguf";
-  for (const auto& more : std::vector<std::vector<std::string>>{
-           {"--no-mmap"}, {"--kv", "f32"}, {"--kv", "q8_0"}, {"--ctx", "32"}, {model}}) {
+  for (const auto& more : std::vector<std::vector<std::string>>{{"--no-mmap"},
+                                                                {"--mlock"},
+                                                                {"--kv", "f32"},
+                                                                {"--kv", "q8_0"},
+                                                                {"--ctx", "32"},
+                                                                {model}}) {
     std::vector<std::string> arguments = {"--temp", "0", "-p", "What colour is the sky?"};
     arguments.insert(arguments.end(), more.begin(), more.end());
     EXPECT_EQ(run_program(run(arguments)).out, "The sky is blue.\n") << more[0];
   }
+}
+
+// The limit and the capability are inherited; what runs as root may lock as much as it wants.
+TEST(Run, saysThatTheFileCannotBeLockedAndGoesOn) {
+  rlimit old, none;
+  ASSERT_EQ(getrlimit(RLIMIT_MEMLOCK, &old), 0);
+  none = {.rlim_cur = 0, .rlim_max = old.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_MEMLOCK, &none), 0);
+  prctl(PR_CAPBSET_DROP, CAP_IPC_LOCK);  // of programs that are started from here on
+  const auto result = run_program(run({"--mlock", "--temp", "0", "-p", "What colour is the sky?"}));
+  ASSERT_EQ(setrlimit(RLIMIT_MEMLOCK, &old), 0);
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_EQ(result.out, "The sky is blue.\n");
+  EXPECT_THAT(result.err, HasSubstr("not locked"));
+  EXPECT_EQ(std::ranges::count(result.err, '\n'), 1) << result.err;
+}
+
+TEST(Run, forceKeepsWeightsMappedWhereTheirCopiesDoNotFit) {
+  const std::vector<std::string> tight = {
+      "--force", "--ram", "8M", "--temp", "0", "-p", "What colour is the sky?"};
+  const auto result = run_program(run(tight));
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_EQ(result.out, "The sky is blue.\n");
+  EXPECT_THAT(result.err, HasSubstr("weights stay in the mapped file"));
+  const auto roomy = run_program(run({"--force", "--ram", "2G", "--temp", "0", "-p", "Hello!"}));
+  EXPECT_EQ(roomy.err, "");
 }
 
 TEST(Run, saysWhenTheContextIsFull) {
