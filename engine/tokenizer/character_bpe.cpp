@@ -11,7 +11,10 @@
 namespace quern::engine {
 
 CharacterBpe::CharacterBpe(const Vocabulary& vocabulary, TextSplitter splitter, MergeRules rules)
-    : vocabulary_(&vocabulary), splitter_(std::move(splitter)), rules_(std::move(rules)) {
+    : vocabulary_(&vocabulary),
+      splitter_(std::move(splitter)),
+      whole_line_ends_(find_pretokenizer(vocabulary.pretokenizer())->has(kWholeLineEnds)),
+      rules_(std::move(rules)) {
   for (unsigned byte = 0; byte < 256; ++byte) {
     byte_ids_[byte] = vocabulary.find(fmt::format("<0x{:02X}>", byte));
   }
@@ -42,8 +45,7 @@ void CharacterBpe::encode(std::string_view text, std::vector<int32_t>& ids) cons
 
 void CharacterBpe::encode_piece(std::string_view piece, PairMerger& merger,
                                 std::vector<int32_t>& ids) const {
-  // Line ends have no merges where spaces are symbols: a run of them is one token or many.
-  if (vocabulary_->has_space_symbols() && piece.find_first_not_of('\n') == piece.npos) {
+  if (whole_line_ends_ && piece.find_first_not_of('\n') == piece.npos) {
     if (const auto id = vocabulary_->find(piece)) return ids.push_back(*id);
   }
   merger.clear();

@@ -31,6 +31,7 @@ class CharacterBpe {
 
   const Vocabulary* vocabulary_;
   TextSplitter splitter_;
+  bool whole_line_ends_;
   MergeRules rules_;
   std::array<std::optional<int32_t>, 256> byte_ids_;  // of the tokens <0xHH>
 };

@@ -13,12 +13,13 @@
 namespace quern::engine {
 
 enum PretokenizerFlags : uint8_t {
-  kIgnoreMerges = 1,   // a piece that is a token is used whole
-  kAddBos = 2,         // begins with bos unless the file says otherwise
-  kNoDefaultBos = 4,   // no bos unless the file names one
-  kCharacters = 8,     // symbols are characters, not bytes
-  kSpaceSymbols = 16,  // a space is U+2581; a run of line ends that is a token is used whole
-  kForceBos = 32,      // begins with bos whatever the file says
+  kIgnoreMerges = 1,    // a piece that is a token is used whole
+  kAddBos = 2,          // begins with bos unless the file says otherwise
+  kNoDefaultBos = 4,    // no bos unless the file names one
+  kCharacters = 8,      // symbols are characters, not bytes
+  kSpaceSymbols = 16,   // a space is written U+2581
+  kWholeLineEnds = 32,  // a run of line ends that is a token is used whole
+  kForceBos = 64,       // begins with bos whatever the file says
 };
 
 // One row of pretokenizers.def.
