@@ -9,6 +9,7 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/matmul_float.cpp"
+#include <hwy/cache_control.h>
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
@@ -38,8 +39,17 @@ using DF = hn::CappedTag<float, kSums>;
 using VF = hn::Vec<DF>;
 constexpr size_t kLanes = hn::MaxLanes(DF());
 constexpr size_t kVectors = kSums / kLanes;
-// Rows and tokens of a register block: 16, 8 or 4 independent vectors of sums.
-constexpr size_t kBlock = kVectors == 1 ? 4 : kVectors == 2 ? 2 : 1;
+// A register block: as many vectors of sums as registers allow.
+constexpr size_t kBlockRows = kVectors == 1 ? 4 : kVectors == 2 ? 2 : 1;
+constexpr size_t kBlockTokens = kVectors == 1 ? 6 : kVectors == 2 ? 2 : 1;
+// Values that a block of tokens is multiplied with before the next ones: these activations stay in
+// the first-level cache while all rows of the tile pass by.
+constexpr size_t kSliceValues = 1024;
+
+// The partial sums of a tile's rows with a block of tokens.
+struct alignas(64) TileSums {
+  float sums[kRowTile][kBlockTokens][kSums];
+};
 
 // kLanes weights from value `k` of a row on.
 template <Format F>
@@ -96,19 +106,47 @@ struct Tail {
   }
 };
 
-// 16 partial sums to one, folded 8-4-2-1.
-HWY_INLINE float Fold(const VF* sums) {
-  alignas(64) float s[kSums];
-  for (size_t v = 0; v < kVectors; ++v) hn::Store(sums[v], DF(), s + v * kLanes);
-  for (size_t half = kSums / 2; half > 0; half /= 2) {
-    for (size_t j = 0; j < half; ++j) s[j] += s[j + half];
+// Partial sums to one, folded …-4-2-1.
+template <class D>
+HWY_INLINE float FoldLanes(D d, hn::Vec<D> sums) {
+  if constexpr (hn::MaxLanes(D()) == 4) {
+    sums = hn::Add(sums, hn::Shuffle1032(sums));
+    return hn::GetLane(hn::Add(sums, hn::Shuffle2301(sums)));
+  } else {
+    const hn::Half<D> half;
+    return FoldLanes(half, hn::Add(hn::LowerHalf(half, sums), hn::UpperHalf(half, sums)));
   }
-  return s[0];
+}
+// 16 of them, folded 8-4-2-1.
+HWY_INLINE float Fold(const float* s) {
+  VF sums[kVectors];
+  for (size_t v = 0; v < kVectors; ++v) sums[v] = hn::Load(DF(), s + v * kLanes);
+  for (size_t half = kVectors / 2; half > 0; half /= 2) {
+    for (size_t v = 0; v < half; ++v) sums[v] = hn::Add(sums[v], sums[v + half]);
+  }
+  return FoldLanes(DF(), sums[0]);
 }
 
+// Where sum i of a register block (see Multiply16) lies, whose first row is `row`.
+template <size_t kTokens>
+HWY_INLINE float* Place(TileSums& all, size_t row, size_t i) {
+  return all.sums[row + i / kVectors / kTokens][i / kVectors % kTokens] + i % kVectors * kLanes;
+}
+// By constant indices, so that sums are registers.
+template <size_t kTokens, size_t... i>
+HWY_INLINE void LoadSums(std::index_sequence<i...>, TileSums& all, size_t row, VF* sums) {
+  ((sums[i] = hn::Load(DF(), Place<kTokens>(all, row, i))), ...);
+}
+template <size_t kTokens, size_t... i>
+HWY_INLINE void StoreSums(std::index_sequence<i...>, TileSums& all, size_t row, const VF* sums) {
+  (hn::Store(sums[i], DF(), Place<kTokens>(all, row, i)), ...);
+}
+
+// all[row …][0 …] += values [begin, end) of a register block.
 template <Format F, size_t kRows, size_t kTokens>
-void MultiplyBlock(const MatMulTile& tile, size_t row, size_t token) {
-  const std::make_index_sequence<kRows * kTokens * kVectors> all;
+void MultiplyBlock(const MatMulTile& tile, size_t row, size_t token, size_t begin, size_t end,
+                   TileSums& all) {
+  const std::make_index_sequence<kRows * kTokens * kVectors> every;
   const std::make_index_sequence<kRows * kVectors> row_vectors;
   const std::make_index_sequence<kTokens * kVectors> token_vectors;
   Operands<kRows, kTokens> from;
@@ -117,37 +155,49 @@ void MultiplyBlock(const MatMulTile& tile, size_t row, size_t token) {
     from.tokens[t] = tile.floats + (token + t) * tile.float_stride;
   }
   VF sums[kRows * kTokens * kVectors];
-  for (VF& sum : sums) sum = hn::Zero(DF());
-  size_t k = 0;
-  for (; k + kSums <= tile.values; k += kSums) {
-    Multiply16<F>(all, row_vectors, token_vectors, from, k, sums);
-  }
-  if (k < tile.values) {
-    Tail<F, kRows, kTokens> tail;
-    const auto padded = tail.Copy(from, k, tile.values - k);
-    Multiply16<F>(all, row_vectors, token_vectors, padded, 0, sums);
-  }
-  for (size_t r = 0; r < kRows; ++r) {
-    for (size_t t = 0; t < kTokens; ++t) {
-      tile.out[(token + t) * tile.out_stride + row + r] = Fold(sums + (r * kTokens + t) * kVectors);
+  LoadSums<kTokens>(every, all, row, sums);
+  size_t k = begin;
+  for (; k + kSums <= end; k += kSums) {
+    if constexpr (kTokens == 1) {  // one token only reads weights: ask for the next block's in time
+      for (const std::byte* at : from.rows) {
+        hwy::Prefetch(at + kRows * tile.row_bytes + k * Traits<F>::kBytes);
+      }
     }
+    Multiply16<F>(every, row_vectors, token_vectors, from, k, sums);
   }
+  if (k < end) {
+    Tail<F, kRows, kTokens> tail;
+    const auto padded = tail.Copy(from, k, end - k);
+    Multiply16<F>(every, row_vectors, token_vectors, padded, 0, sums);
+  }
+  StoreSums<kTokens>(every, all, row, sums);
 }
 
-// All rows times kTokens tokens, which stay in the cache meanwhile.
+// All rows times kTokens tokens.
 template <Format F, size_t kTokens>
 void MultiplyTokens(const MatMulTile& tile, size_t token) {
-  size_t row = 0;
-  for (; row + kBlock <= tile.rows; row += kBlock) {
-    MultiplyBlock<F, kBlock, kTokens>(tile, row, token);
+  TileSums all = {};
+  for (size_t begin = 0; begin < tile.values; begin += kSliceValues) {
+    const size_t end = std::min(begin + kSliceValues, tile.values);
+    size_t row = 0;
+    for (; row + kBlockRows <= tile.rows; row += kBlockRows) {
+      MultiplyBlock<F, kBlockRows, kTokens>(tile, row, token, begin, end, all);
+    }
+    for (; row < tile.rows; ++row) MultiplyBlock<F, 1, kTokens>(tile, row, token, begin, end, all);
   }
-  for (; row < tile.rows; ++row) MultiplyBlock<F, 1, kTokens>(tile, row, token);
+  for (size_t r = 0; r < tile.rows; ++r) {
+    for (size_t t = 0; t < kTokens; ++t) {
+      tile.out[(token + t) * tile.out_stride + r] = Fold(all.sums[r][t]);
+    }
+  }
 }
 
 template <Format F>
 void Multiply(const MatMulTile& tile) {
   size_t token = 0;
-  for (; token + kBlock <= tile.tokens; token += kBlock) MultiplyTokens<F, kBlock>(tile, token);
+  for (; token + kBlockTokens <= tile.tokens; token += kBlockTokens) {
+    MultiplyTokens<F, kBlockTokens>(tile, token);
+  }
   for (; token < tile.tokens; ++token) MultiplyTokens<F, 1>(tile, token);
 }
 
