@@ -177,6 +177,7 @@ Result<std::unique_ptr<Engine>> Engine::load_checked(gguf::File file,
   const EngineOptions resolved = resolve(options, model);
   QUERN_TRY(std::unique_ptr<kernels::Backend> backend,
             make_backend(model, resolved, model.warnings));
+  stack_weights(file, model);
   if (options.check_weights) {
     if (Status status = check_weights(file, model, resolved.threads, options.progress); !status) {
       status.error().path = file.path();
@@ -197,7 +198,12 @@ Status Engine::allocate() {
   QUERN_TRY(std::unique_ptr<kernels::Cache> cache,
             backend_->make_cache(model_.program, options_.cache, blocks, states));
   pool_ = std::make_unique<StatePool>(std::move(cache), blocks, states);
-  const auto packed = [this](kernels::WeightId id) { file_.release(model_.weights[id].bytes); };
+  const auto packed = [this](kernels::WeightId id) {
+    file_.release(model_.weights[id].bytes);
+    for (StackedWeight& stacked : model_.stacked) {
+      if (stacked.weight == id) stacked.bytes = {};
+    }
+  };
   QUERN_TRY(executable_, backend_->compile(model_.program, model_.weights, pool_->cache(),
                                            max_batch(options_), options_.weights, packed));
   return {};

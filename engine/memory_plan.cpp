@@ -137,9 +137,11 @@ uint64_t session_bytes(const EngineOptions& options, const Config& config) {
 // Huge pages are taken whole. Rows that are gathered from such a weight do not count.
 struct MovedBytes {
   uint64_t from = 0, packed = 0;
+  uint64_t stacked = 0;   // copied from the file as they are, see StackedWeight
+  uint64_t stacking = 0;  // the largest copy that is freed when it has moved
 };
 
-MovedBytes moved_bytes(const EngineOptions& options, const Where& where) {
+MovedBytes moved_bytes(const EngineOptions& options, const Model& model, const Where& where) {
   const std::vector<kernels::DeviceProgram>& devices = where.split.devices;
   MovedBytes moved;
   std::set<std::string_view> names;  // a tensor may be two weights: embedding and output
@@ -156,6 +158,15 @@ MovedBytes moved_bytes(const EngineOptions& options, const Where& where) {
   for (size_t i = 1; i < devices.size(); ++i) {
     if (options.placement.devices[i - 1] == kReferenceDevice) continue;  // reads the file
     for (const kernels::WeightInfo& weight : devices[i].program.weights) move(weight);
+  }
+  for (const StackedWeight& stacked : model.stacked) {
+    const kernels::WeightInfo& weight = model.program.weights[stacked.weight];
+    if (names.contains(weight.name)) {
+      moved.stacking = std::max(moved.stacking, weight.bytes());
+      continue;
+    }
+    moved.stacked += weight.bytes();
+    move(weight);
   }
   moved.packed = (moved.packed + kHugePageBytes - 1) / kHugePageBytes * kHugePageBytes;
   return moved;
@@ -176,10 +187,12 @@ HeapPlan plan_host(const gguf::File& file, uint64_t file_bytes, const Model& mod
   };
   uint64_t cache = 0;
   for (const LayerPlan& layer : plan.layers) cache += layer.heap == 0 ? layer.cache : 0;
-  const MovedBytes moved = moved_bytes(options, where);
+  const MovedBytes moved = moved_bytes(options, model, where);
   add("weights", file_bytes - (releases ? moved.from : 0),
       copied ? Backing::kAnonymous : Backing::kFile);
   if (moved.packed > 0) add("packed weights", moved.packed);
+  if (moved.stacked > 0) add("stacked weights", moved.stacked);
+  if (moved.stacking > 0) add("stacking", moved.stacking, Backing::kAnonymous, true);
   add("key/value cache", cache);
   // The block that a fork copies into, and the pool's two tables.
   add("spare cache block", kernels::cpu_cache_block_bytes(own, options.cache) +
@@ -266,7 +279,8 @@ uint64_t MemoryPlan::cache_bytes() const {
 uint64_t MemoryPlan::weight_bytes() const {
   return std::accumulate(heaps.begin(), heaps.end(), uint64_t{0},
                          [](uint64_t sum, const HeapPlan& heap) {
-                           return sum + heap.bytes("weights") + heap.bytes("packed weights");
+                           return sum + heap.bytes("weights") + heap.bytes("packed weights") +
+                                  heap.bytes("stacked weights");
                          });
 }
 

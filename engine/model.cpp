@@ -85,4 +85,15 @@ Result<Model> read_model(const gguf::File& file) {
   return catch_exceptions([&] { return family->read(file); });
 }
 
+void stack_weights(const gguf::File& file, Model& model) {
+  for (StackedWeight& stacked : model.stacked) {
+    stacked.bytes.reserve(model.program.weights[stacked.weight].bytes());
+    for (const gguf::TensorView& piece : stacked.pieces) {
+      stacked.bytes.insert(stacked.bytes.end(), piece.bytes.begin(), piece.bytes.end());
+      file.release(piece.bytes);
+    }
+    model.weights[stacked.weight].bytes = stacked.bytes;
+  }
+}
+
 }  // namespace quern::engine

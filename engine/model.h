@@ -34,10 +34,18 @@ struct LongRope {
   kernels::Rope rope = {};
 };
 
+// A weight that the file stores in pieces: old Mixtral files have a tensor for each expert.
+struct StackedWeight {
+  kernels::WeightId weight;
+  std::vector<gguf::TensorView> pieces;  // one expert each, in order
+  std::vector<std::byte> bytes = {};     // theirs, one after another; see stack_weights
+};
+
 struct Model {
   Config config;
   kernels::Program program;
   std::vector<gguf::TensorView> weights;  // by WeightId, views into the file
+  std::vector<StackedWeight> stacked;     // whose view in weights is without bytes at first
   std::vector<std::string> warnings;      // one sentence each
   LongRope long_rope = {};
   uint32_t max_positions = UINT32_MAX;  // learned positions end here
@@ -47,6 +55,9 @@ struct Model {
 // configuration. Errors: "arch-missing", "arch-unknown", "file-kind", "key-…", "tensor-missing",
 // "tensor-shape", "tensor-unknown", "rope-scaling".
 Result<Model> read_model(const gguf::File& file);
+
+// Copies the pieces of stacked weights to memory of their own, and lets `file` forget them.
+void stack_weights(const gguf::File& file, Model& model);
 
 // Names of the supported architectures.
 std::vector<std::string_view> supported_architectures();

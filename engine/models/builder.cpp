@@ -79,22 +79,56 @@ kernels::WeightId ModelBuilder::add(const gguf::TensorView& tensor, std::array<u
   return static_cast<kernels::WeightId>(model_.weights.size() - 1);
 }
 
-kernels::WeightId ModelBuilder::bind(const std::string& name, Shape shape) {
-  std::array<uint64_t, 4> expected = {1, 1, 1, 1};
-  std::ranges::copy(shape, expected.begin());
+const gguf::TensorView* ModelBuilder::use(const std::string& name,
+                                          std::array<uint64_t, 4> expected) {
   const gguf::TensorView* tensor = file_.find_tensor(name);
   if (!tensor) {
     reject("tensor-missing", fmt::format("missing tensor {}", escape(name)));
-    return kernels::kAbsent;
+    return nullptr;
   }
   if (tensor->shape != expected) {
     reject("tensor-shape",
            fmt::format("tensor {}: shape {}, expected {}", escape(name),
                        fmt::join(tensor->shape, " x "), fmt::join(expected, " x ")));
-    return kernels::kAbsent;
+    return nullptr;
   }
   used_.insert(name);
-  return add(*tensor, expected);
+  return tensor;
+}
+
+kernels::WeightId ModelBuilder::bind(const std::string& name, Shape shape) {
+  std::array<uint64_t, 4> expected = {1, 1, 1, 1};
+  std::ranges::copy(shape, expected.begin());
+  const gguf::TensorView* tensor = use(name, expected);
+  return tensor ? add(*tensor, expected) : kAbsent;
+}
+
+kernels::WeightId ModelBuilder::bind_experts(uint32_t layer, std::string_view stem, uint64_t in,
+                                             uint64_t out) {
+  const std::string whole = layer_name(layer, fmt::format("{}_exps.weight", stem));
+  const auto piece_name = [&](uint32_t expert) {
+    return layer_name(layer, fmt::format("{}.{}.weight", stem, expert));
+  };
+  const uint32_t count = config().experts;
+  if (has(whole) || !has(piece_name(0))) return bind(whole, {in, out, count});
+  std::vector<gguf::TensorView> pieces;
+  for (uint32_t expert = 0; expert < count; ++expert) {
+    const gguf::TensorView* piece = use(piece_name(expert), {in, out, 1, 1});
+    if (!piece) return kAbsent;
+    pieces.push_back(*piece);
+    if (piece->format == pieces[0].format) continue;
+    reject("tensor-shape", fmt::format("tensor {}: type {}, but {} has {}", escape(piece->name),
+                                       info(piece->format).name, escape(pieces[0].name),
+                                       info(pieces[0].format).name));
+    return kAbsent;
+  }
+  gguf::TensorView stacked = pieces[0];
+  stacked.dims = 3;
+  stacked.bytes = {};
+  const kernels::WeightId id = add(stacked, {in, out, count, 1});
+  model_.program.weights[id].name = whole;
+  model_.stacked.push_back({id, std::move(pieces)});
+  return id;
 }
 
 kernels::WeightId ModelBuilder::bind_if_present(const std::string& name, Shape shape) {
@@ -384,8 +418,8 @@ void ModelBuilder::bind_gates_and_ups(uint32_t layer, uint64_t width, kernels::E
   const uint64_t in = config().embedding, count = config().experts;
   const auto name = [&](const char* stem) { return layer_name(layer, stem); };
   if (!layer_has(layer, "ffn_gate_up_exps.weight")) {
-    op.gate = bind(name("ffn_gate_exps.weight"), {in, width, count});
-    op.up = bind(name("ffn_up_exps.weight"), {in, width, count});
+    op.gate = bind_experts(layer, "ffn_gate", in, width);
+    op.up = bind_experts(layer, "ffn_up", in, width);
     op.gate_bias = bind_flat(name("ffn_gate_exps.bias"), {width, count});
     op.up_bias = bind_flat(name("ffn_up_exps.bias"), {width, count});
     return;
@@ -408,7 +442,7 @@ void ModelBuilder::experts(uint32_t layer, const ExpertsOptions& options) {
                       .router = bind(name("ffn_gate_inp.weight"), {in, count}),
                       .gate = kAbsent,
                       .up = kAbsent,
-                      .down = bind(name("ffn_down_exps.weight"), {width, in, count}),
+                      .down = bind_experts(layer, "ffn_down", width, in),
                       .used = config().experts_used,
                       .out = x_,
                       .add = x_,

@@ -2,6 +2,7 @@
 // names and shapes: spec, gguf container, section 7.
 #pragma once
 
+#include <array>
 #include <initializer_list>
 #include <map>
 #include <optional>
@@ -131,7 +132,11 @@ class ModelBuilder {
  private:
   using Shape = std::initializer_list<uint64_t>;
 
+  // The tensor, marked as used, if it is there and has this shape; else nullptr, and an error.
+  const gguf::TensorView* use(const std::string& name, std::array<uint64_t, 4> expected);
   kernels::WeightId bind(const std::string& name, Shape shape);
+  // [in, out, experts]: one tensor STEM_exps, or a tensor STEM.E for each expert.
+  kernels::WeightId bind_experts(uint32_t layer, std::string_view stem, uint64_t in, uint64_t out);
   kernels::WeightId bind_if_present(const std::string& name, Shape shape);
   // The same as one vector: [a * b] of a tensor [a, b].
   kernels::WeightId bind_flat(const std::string& name, Shape shape);
