@@ -1,10 +1,8 @@
 #include "engine/tokenizer/byte_level_bpe.h"
 
-#include <algorithm>
-
 #include "engine/tokenizer/byte_map.h"
 #include "engine/tokenizer/normalize.h"
-#include "engine/tokenizer/word_cache.h"
+#include "engine/tokenizer/pieces.h"
 #include "engine/utf8.h"
 
 namespace quern::engine {
@@ -39,16 +37,9 @@ Result<ByteLevelBpe> ByteLevelBpe::from_file(const gguf::File& file, const Vocab
 void ByteLevelBpe::encode(std::string_view text, std::vector<int32_t>& ids) const {
   std::string storage;
   text = without_malformed(text, storage);
-  WordCache cache(text.size(), ids);
-  PairMerger merger;
-  size_t begin = 0;
-  for (const size_t end : splitter_.split(text)) {
-    while (begin < end) {
-      const auto piece = text.substr(begin, std::min(end - begin, PairMerger::kMostBytes));
-      cache.append(piece, [&] { encode_piece(piece, merger, ids); });
-      begin += piece.size();
-    }
-  }
+  encode_pieces(splitter_, text, ids, [&](std::string_view piece, PairMerger& merger) {
+    encode_piece(piece, merger, ids);
+  });
 }
 
 void ByteLevelBpe::encode_piece(std::string_view piece, PairMerger& merger,

@@ -2,10 +2,8 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-
 #include "engine/tokenizer/normalize.h"
-#include "engine/tokenizer/word_cache.h"
+#include "engine/tokenizer/pieces.h"
 #include "engine/utf8.h"
 
 namespace quern::engine {
@@ -31,16 +29,9 @@ void CharacterBpe::encode(std::string_view text, std::vector<int32_t>& ids) cons
   std::string valid, spaced;
   text = without_malformed(text, valid);
   if (vocabulary_->has_space_symbols()) text = spaced = with_space_symbols(text, false);
-  WordCache cache(text.size(), ids);
-  PairMerger merger;
-  size_t begin = 0;
-  for (const size_t end : splitter_.split(text)) {
-    while (begin < end) {
-      const auto piece = text.substr(begin, std::min(end - begin, PairMerger::kMostBytes));
-      cache.append(piece, [&] { encode_piece(piece, merger, ids); });
-      begin += piece.size();
-    }
-  }
+  encode_pieces(splitter_, text, ids, [&](std::string_view piece, PairMerger& merger) {
+    encode_piece(piece, merger, ids);
+  });
 }
 
 void CharacterBpe::encode_piece(std::string_view piece, PairMerger& merger,
