@@ -156,7 +156,10 @@ class Run {
     const Clock::time_point start = Clock::now();
     QUERN_TRY(gguf::File file, source.open());
     engine::EngineOptions options = engine_options(options_.threads[0], options_.caches[0]);
-    options.progress = [&](double) { say("loading"); };
+    options.progress = [&](double) {
+      say("loading");
+      return !cancel_;
+    };
     QUERN_TRY(const auto engine, engine::Engine::load(std::move(file), options));
     return since(start);
   }

@@ -4,13 +4,12 @@
 
 #include <algorithm>
 #include <cassert>
-#include <optional>
 #include <thread>
 
 #include "engine/device_trust.h"
 #include "engine/devices.h"
+#include "engine/load_weights.h"
 #include "gguf/exceptions.h"
-#include "gguf/validate.h"
 
 namespace quern::engine {
 namespace {
@@ -40,35 +39,6 @@ struct Gathered {
     }
   }
 };
-
-// Looks at all weights, tensors spread over threads; the first corrupt one in file order is
-// reported. `progress` is called on this thread.
-Status check_weights(const gguf::File& file, const Model& model, size_t threads,
-                     const std::function<void(double)>& progress) {
-  std::vector<std::optional<uint64_t>> corrupt(model.weights.size());
-  std::atomic<size_t> next{0};
-  const auto work = [&](const std::function<void(double)>& report) {
-    for (size_t i = next++; i < corrupt.size(); i = next++) {
-      if (report) report(static_cast<double>(i) / static_cast<double>(corrupt.size()));
-      corrupt[i] = gguf::find_corrupt_block(model.weights[i]);
-      file.release(model.weights[i].bytes);  // what is used is read again, what is packed once only
-    }
-  };
-  {
-    std::vector<std::jthread> others;
-    for (size_t i = 1; i < threads; ++i) others.emplace_back(work, nullptr);
-    work(progress);
-  }
-  for (size_t i = 0; i < corrupt.size(); ++i) {
-    if (!corrupt[i]) continue;
-    return bad_input(
-        "weights-corrupt",
-        fmt::format("tensor {}: block {} has a scale that is NaN or infinite; the file is "
-                    "damaged",
-                    escape(model.weights[i].name), *corrupt[i]));
-  }
-  return {};
-}
 
 // Lets the CPU do the part of devices that compute wrong, and says so in warnings.
 Status distrust(const Placement& placement,
@@ -178,31 +148,34 @@ Result<std::unique_ptr<Engine>> Engine::load_checked(gguf::File file,
   QUERN_TRY(std::unique_ptr<kernels::Backend> backend,
             make_backend(model, resolved, model.warnings));
   stack_weights(file, model);
+  LoadProgress progress(options.progress, model.weights, options.check_weights ? 2 : 1);
   if (options.check_weights) {
-    if (Status status = check_weights(file, model, resolved.threads, options.progress); !status) {
+    if (Status status = check_weights(file, model.weights, resolved.threads, progress); !status) {
       status.error().path = file.path();
       return tl::unexpected(std::move(status.error()));
     }
   }
   std::unique_ptr<Engine> engine(
       new Engine(std::move(file), std::move(model), resolved, std::move(backend)));
-  QUERN_CHECK(engine->allocate());
+  QUERN_CHECK(engine->allocate(progress));
   QUERN_CHECK(engine->file_.check_unchanged());
   return engine;
 }
 
-Status Engine::allocate() {
+Status Engine::allocate(LoadProgress& progress) {
   QUERN_CHECK(check_context(options_, model_));
   const auto blocks = static_cast<uint32_t>(cache_blocks(options_));
   const auto states = static_cast<uint32_t>(state_slots(options_, model_.program));
   QUERN_TRY(std::unique_ptr<kernels::Cache> cache,
             backend_->make_cache(model_.program, options_.cache, blocks, states));
   pool_ = std::make_unique<StatePool>(std::move(cache), blocks, states);
-  const auto packed = [this](kernels::WeightId id) {
+  const auto packed = [&](kernels::WeightId id) {
     file_.release(model_.weights[id].bytes);
+    progress.add(model_.weights[id].bytes.size());
     for (StackedWeight& stacked : model_.stacked) {
       if (stacked.weight == id) stacked.bytes = {};
     }
+    return progress.report();
   };
   QUERN_TRY(executable_, backend_->compile(model_.program, model_.weights, pool_->cache(),
                                            max_batch(options_), options_.weights, packed));

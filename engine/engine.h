@@ -33,7 +33,9 @@ struct EngineOptions {
   kernels::WeightHome weights = kernels::WeightHome::kPacked;
   Placement placement = {};
   bool check_weights = true;  // look for NaN and infinite scales; reads the whole file once
-  std::function<void(double)> progress = {};  // told how far check_weights is, 0 to 1
+  // Told how far loading is, 0 to 1: every few megabytes while weights are checked, after each one
+  // that is packed. False ends loading ("cancelled").
+  std::function<bool(double)> progress = {};
 };
 
 // The options with their defaults filled in for a model.
@@ -54,11 +56,13 @@ struct Row {
   bool logits;  // whether its logits are wanted
 };
 
+class LoadProgress;  // load_weights.h
+
 class Engine {
  public:
   // Takes the file; it stays mapped as long as the engine lives. Errors: those of read_model,
-  // "weights-corrupt", "context-range", "out-of-memory", "threads", "file-changed"; those of place
-  // and of the devices.
+  // "weights-corrupt", "cancelled", "context-range", "out-of-memory", "threads", "file-changed";
+  // those of place and of the devices.
   static Result<std::unique_ptr<Engine>> load(gguf::File file, const EngineOptions& options);
 
   const gguf::File& file() const { return file_; }
@@ -86,7 +90,7 @@ class Engine {
          std::unique_ptr<kernels::Backend> backend);
   static Result<std::unique_ptr<Engine>> load_checked(gguf::File file,
                                                       const EngineOptions& options);
-  Status allocate();
+  Status allocate(LoadProgress& progress);
   Result<std::span<const float>> compute(std::span<const Row> rows, const CancelToken& cancel);
 
   gguf::File file_;

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
@@ -14,6 +15,7 @@
 
 #include "gguf/os_file.h"
 #include "gguf/os_mapping_guard.h"
+#include "gguf/read_ahead.h"
 
 namespace quern::gguf {
 namespace {
@@ -40,11 +42,22 @@ tl::unexpected<Error> system_error(ErrorKind kind, const char* code, const std::
   return tl::unexpected(std::move(result));
 }
 
+// A signal waits for a system call to end: what takes seconds is done by several.
+constexpr size_t kCallBytes = 16 << 20;
+
+bool lock(const std::byte* address, size_t size) {
+  for (size_t done = 0; done < size; done += kCallBytes) {
+    if (::mlock(address + done, std::min(size - done, kCallBytes)) != 0) return false;
+  }
+  return true;
+}
+
 // Fills `target` from the start of the file; an error if the file is shorter.
 Status read_all(int descriptor, std::byte* target, size_t size, const std::string& path) {
   size_t done = 0;
   while (done < size) {
-    const ssize_t n = ::pread(descriptor, target + done, size - done, static_cast<off_t>(done));
+    const ssize_t n = ::pread(descriptor, target + done, std::min(size - done, kCallBytes),
+                              static_cast<off_t>(done));
     if (n > 0) {
       done += static_cast<size_t>(n);
     } else if (n == 0) {
@@ -128,7 +141,8 @@ Result<Contents> Contents::open(const std::string& path, const OpenOptions& opti
   mapping->guard.emplace(address, size);
   mapping->status = status;
   mapping->file = std::move(file);
-  if (options.access == OpenOptions::Access::kMapLocked && ::mlock(address, size) != 0) {
+  if (options.access == OpenOptions::Access::kMapLocked &&
+      !lock(static_cast<const std::byte*>(address), size)) {
     return system_error(ErrorKind::kFailure, "lock", path,
                         "cannot lock " + std::to_string(size) +
                             " bytes in memory (raise the limit with ulimit -l, or do not lock)");
@@ -143,6 +157,14 @@ Result<Contents> Contents::padded(std::span<const std::byte> start, size_t size)
   auto mapping = std::make_unique<Mapping>(address, size);
   std::memcpy(address, start.data(), start.size());
   return Contents(std::move(mapping));
+}
+
+void read_ahead(std::span<const std::byte> bytes) {
+  if (bytes.empty()) return;
+  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto begin = reinterpret_cast<uintptr_t>(bytes.data());
+  const uintptr_t first = begin / page * page;
+  ::madvise(reinterpret_cast<void*>(first), begin + bytes.size() - first, MADV_WILLNEED);
 }
 
 Status Contents::check_unchanged() const {

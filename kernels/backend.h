@@ -90,6 +90,9 @@ class Executable {
   virtual void observe_inputs(const InputObserver& observer) { static_cast<void>(observer); }
 };
 
+// Told of each weight once it is packed, or on its device; false ends loading.
+using PackObserver = std::function<bool(WeightId)>;
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -104,11 +107,12 @@ class Backend {
                                                     uint32_t blocks, uint32_t states = 0) = 0;
   // `weights` are bound to program.weights by index; they, and `cache`, must outlive the result.
   // `home` holds for all weights that can be packed; packed(weight) is called after each one: its
-  // mapped bytes are read no more, except by row. Errors: "out-of-memory".
-  virtual Result<std::unique_ptr<Executable>> compile(
-      const Program& program, std::span<const gguf::TensorView> weights, Cache& cache,
-      const MaxBatch& max, WeightHome home = WeightHome::kMapped,
-      const std::function<void(WeightId)>& packed = {}) = 0;
+  // mapped bytes are read no more, except by row. Errors: "out-of-memory", "cancelled".
+  virtual Result<std::unique_ptr<Executable>> compile(const Program& program,
+                                                      std::span<const gguf::TensorView> weights,
+                                                      Cache& cache, const MaxBatch& max,
+                                                      WeightHome home = WeightHome::kMapped,
+                                                      const PackObserver& packed = {}) = 0;
 };
 
 // The CPU backend; `threads` 0 means all processors.

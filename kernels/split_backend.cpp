@@ -34,14 +34,12 @@ class SplitExecutable final : public Executable {
 
   Status compile(std::span<const std::unique_ptr<Backend>> backends,
                  std::span<const gguf::TensorView> weights, SplitCache& cache, const MaxBatch& max,
-                 WeightHome home, const std::function<void(WeightId)>& packed) {
+                 WeightHome home, const PackObserver& packed) {
     for (size_t i = 0; i < backends.size(); ++i) {
       const DeviceProgram& device = split_.devices[i];
       std::vector<gguf::TensorView> own;
       for (const WeightId id : device.weights) own.push_back(weights[id]);
-      const auto own_packed = [&](WeightId id) {
-        if (packed) packed(device.weights[id]);
-      };
+      const auto own_packed = [&](WeightId id) { return !packed || packed(device.weights[id]); };
       executables_.emplace_back();
       if (device.program.parts.empty()) continue;
       QUERN_TRY(executables_.back(),
@@ -116,9 +114,10 @@ class SplitBackend final : public Backend {
     return std::make_unique<SplitCache>(std::move(caches));
   }
 
-  Result<std::unique_ptr<Executable>> compile(
-      const Program& program, std::span<const gguf::TensorView> weights, Cache& cache,
-      const MaxBatch& max, WeightHome home, const std::function<void(WeightId)>& packed) override {
+  Result<std::unique_ptr<Executable>> compile(const Program& program,
+                                              std::span<const gguf::TensorView> weights,
+                                              Cache& cache, const MaxBatch& max, WeightHome home,
+                                              const PackObserver& packed) override {
     auto executable = std::make_unique<SplitExecutable>(cut(program));
     QUERN_CHECK(
         executable->compile(devices_, weights, static_cast<SplitCache&>(cache), max, home, packed));

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <fstream>
+#include <functional>
 #include <iterator>
 #include <stdexcept>
 #include <string>
@@ -24,9 +25,11 @@ struct ProgramResult {
   double cpu_seconds = 0;  // not elapsed time, which depends on the neighbours
 };
 
-// Standard input is `input`; files instead of pipes, so that nothing can block.
+// Standard input is `input`; files instead of pipes, so that nothing can block. `started` is told
+// the process id.
 inline ProgramResult run_program(const std::vector<std::string>& arguments,
-                                 std::string_view input = {}) {
+                                 std::string_view input = {},
+                                 const std::function<void(pid_t)>& started = {}) {
   const TemporaryFolder folder;
   folder.write("in", std::as_bytes(std::span(input)));
   posix_spawn_file_actions_t actions;
@@ -45,6 +48,7 @@ inline ProgramResult run_program(const std::vector<std::string>& arguments,
   posix_spawn_file_actions_destroy(&actions);
   if (error != 0) throw std::runtime_error("cannot start the program");
 
+  if (started) started(child);
   int status = 0;
   rusage usage;
   ::wait4(child, &status, 0, &usage);

@@ -37,6 +37,12 @@ extern "C" void on_signal(int signal) {
   errno = saved;
 }
 
+extern "C" void on_interrupt(int) {
+  constexpr char kLine[] = "quern: stopped\n";
+  [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, kLine, sizeof kLine - 1);
+  _exit(130);
+}
+
 void drain() {
   char bytes[64];
   while (read(wake_pipe[0], bytes, sizeof bytes) > 0) {
@@ -85,6 +91,12 @@ Signals::Event Signals::wait_for_input() {
     }
   }
 }
+
+// Who ignores Ctrl-C (a job in the background) keeps ignoring it.
+InterruptEnds::InterruptEnds() : previous_(std::signal(SIGINT, on_interrupt)) {
+  if (previous_ == SIG_IGN) std::signal(SIGINT, SIG_IGN);
+}
+InterruptEnds::~InterruptEnds() { std::signal(SIGINT, previous_); }
 
 void end_by_signal(int signal) {
   std::signal(signal, SIG_DFL);

@@ -33,6 +33,19 @@ class Signals {
   Event wait_for_input();
 };
 
+// While it lives, and no Signals does, Ctrl-C prints a line and ends the program with exit code
+// 130: for work that cannot be left in order, and leaves nothing behind.
+class InterruptEnds {
+ public:
+  InterruptEnds();
+  InterruptEnds(const InterruptEnds&) = delete;
+  InterruptEnds& operator=(const InterruptEnds&) = delete;
+  ~InterruptEnds();
+
+ private:
+  void (*previous_)(int);
+};
+
 // Ends the program by this signal, with the signal's default action.
 void end_by_signal(int signal);
 

@@ -1,10 +1,12 @@
 // `quern run`: chat with a model, or answer one prompt.
 #include <fmt/format.h>
 
+#include <cstdio>
 #include <fstream>
 #include <iostream>
 #include <iterator>
 #include <memory>
+#include <optional>
 #include <random>
 #include <utility>
 
@@ -14,6 +16,7 @@
 #include "tools/output.h"
 #include "tools/placement_options.h"
 #include "tools/repl.h"
+#include "tools/repl_signals.h"
 #include "tools/run_filter.h"
 #include "tools/run_model.h"
 #include "tools/sizes.h"
@@ -66,10 +69,27 @@ std::string greeting(const RunModel& model) {
                      model.context());
 }
 
+// Ctrl-C ends it: at once while the file is opened, in order as soon as the engine takes memory.
 Result<std::unique_ptr<RunModel>> load(RunModelOptions options) {
+  const InterruptEnds interrupt_ends;
+  std::optional<Signals> signals;
   Progress progress("loading " + escape(options.path, 256));
-  options.engine.progress = [&](double fraction) { progress.update(fraction); };
-  return RunModel::load(std::move(options), cancel_token());
+  options.engine.progress = [&](double fraction) {
+    if (!signals) signals.emplace();
+    progress.update(fraction);
+    return !cancel_token();
+  };
+  auto model = RunModel::load(std::move(options), cancel_token());
+  if (signals && signals->end_signal() != 0) {
+    progress.clear();
+    end_by_signal(signals->end_signal());
+  }
+  if (cancel_token()) return fail(ErrorKind::kCancelled, "cancelled", "stopped");
+  return model;
+}
+
+void report_memory(const RunModel& model, const char* when) {
+  std::fprintf(stderr, "quern: %s: %s\n", when, model.memory().c_str());
 }
 
 Status run_model(RunOptions options) {
@@ -92,10 +112,14 @@ Status run_model(RunOptions options) {
     warnings.push_back("the model's chat template drops system messages: --system has no effect");
   }
   print_warnings(warnings);
+  if (options.statistics) report_memory(*model, "loaded");
   QUERN_TRY(engine::SamplerOptions sampling, choose_sampling(options, model->file()));
   QUERN_CHECK(model->set_sampling(std::move(sampling)));
   if (!one_prompt) {
-    return run_repl(*model, {options.system, options.limit, options.statistics}, greeting(*model));
+    QUERN_CHECK(
+        run_repl(*model, {options.system, options.limit, options.statistics}, greeting(*model)));
+    if (options.statistics) report_memory(*model, "at the end");
+    return {};
   }
   QUERN_TRY(std::string prompt, read_prompt(options));
   return run_filter(
@@ -185,7 +209,8 @@ void add_run(CLI::App& app, Run& run) {
                  "with --raw: read texts of control tokens as those tokens")
       ->needs(raw);
   command->add_flag("--json", options->json, "one JSON object per token, then a summary");
-  command->add_flag("--stats", options->statistics, "show times after each answer");
+  command->add_flag("--stats", options->statistics,
+                    "show times after each answer, and memory: planned and measured");
   command->add_option("-n", options->limit, "tokens per answer (default: until the model ends)")
       ->option_text("N");
   add_model_options(*command, *options);

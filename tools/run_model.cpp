@@ -83,7 +83,7 @@ Result<std::unique_ptr<RunModel>> RunModel::load(RunModelOptions options,
   const gguf::File& file = loaded.engine->file();
   // Only the first load looks at the weights and shows how far it is.
   options.engine.check_weights = false;
-  options.engine.progress = nullptr;
+  options.engine.progress = [&cancel](double) { return !cancel; };
   QUERN_TRY(engine::Tokenizer tokenizer, engine::Tokenizer::from_file(file));
   if (tokenizer.size() == 0) {
     return bad_input("tokenizer-none", fmt::format("{} has no tokenizer, so it cannot read text",

@@ -81,14 +81,26 @@ class CpuExecutable final : public Executable {
     for (WeightId id = 0; id < weights.size(); ++id) weights_[id].tensor = weights[id];
   }
 
-  Status bind(WeightHome home, const std::function<void(WeightId)>& packed) {
-    if (home == WeightHome::kPacked) {
-      QUERN_TRY(packed_, pack_weights(program_, weights_, context_.pool, packed));
-    }
+  Status bind(WeightHome home, const PackObserver& packed) {
+    if (home == WeightHome::kPacked) QUERN_CHECK(pack(packed));
     return allocate();
   }
 
  private:
+  // Between two weights, packing can be left only by an exception; it ends here.
+  Status pack(const PackObserver& packed) {
+    struct Stopped {};
+    const auto observe = [&](WeightId id) {
+      if (packed && !packed(id)) throw Stopped();
+    };
+    try {
+      QUERN_TRY(packed_, pack_weights(program_, weights_, context_.pool, observe));
+    } catch (const Stopped&) {
+      return fail(ErrorKind::kCancelled, "cancelled", "stopped");
+    }
+    return {};
+  }
+
   Status allocate() {
     QUERN_TRY(memory_, AlignedBuffer::allocate(workspace_.bytes));
     context_.memory = memory_.data();
@@ -152,9 +164,10 @@ class CpuBackend final : public Backend {
     return cache;
   }
 
-  Result<std::unique_ptr<Executable>> compile(
-      const Program& program, std::span<const gguf::TensorView> weights, Cache& cache,
-      const MaxBatch& max, WeightHome home, const std::function<void(WeightId)>& packed) override {
+  Result<std::unique_ptr<Executable>> compile(const Program& program,
+                                              std::span<const gguf::TensorView> weights,
+                                              Cache& cache, const MaxBatch& max, WeightHome home,
+                                              const PackObserver& packed) override {
     auto executable = std::make_unique<CpuExecutable>(program, weights,
                                                       static_cast<CpuCache&>(cache), max, pool_);
     QUERN_CHECK(executable->bind(home, packed));

@@ -579,7 +579,7 @@ class ReferenceBackend final : public Backend {
   Result<std::unique_ptr<Executable>> compile(const Program& program,
                                               std::span<const gguf::TensorView> weights,
                                               Cache& cache, const MaxBatch& max, WeightHome,
-                                              const std::function<void(WeightId)>&) override {
+                                              const PackObserver&) override {
     auto executable = std::make_unique<ReferenceExecutable>(program, weights,
                                                             static_cast<ReferenceCache&>(cache));
     QUERN_CHECK(executable->allocate(max));

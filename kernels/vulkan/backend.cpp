@@ -27,9 +27,10 @@ class VulkanBackend final : public Backend {
     return vulkan::VulkanCache::make(*device_, program, type, blocks);
   }
   // Weights are always copied to the device.
-  Result<std::unique_ptr<Executable>> compile(
-      const Program& program, std::span<const gguf::TensorView> weights, Cache& cache,
-      const MaxBatch& max, WeightHome, const std::function<void(WeightId)>& packed) override {
+  Result<std::unique_ptr<Executable>> compile(const Program& program,
+                                              std::span<const gguf::TensorView> weights,
+                                              Cache& cache, const MaxBatch& max, WeightHome,
+                                              const PackObserver& packed) override {
     return vulkan::VulkanExecutable::make(*device_, program, weights,
                                           static_cast<vulkan::VulkanCache&>(cache), max, packed);
   }

@@ -47,7 +47,7 @@ VulkanExecutable::VulkanExecutable(Device& device, const Program& program, const
 
 Result<std::unique_ptr<VulkanExecutable>> VulkanExecutable::make(
     Device& device, const Program& program, std::span<const gguf::TensorView> weights,
-    const VulkanCache& cache, const MaxBatch& max, const std::function<void(WeightId)>& uploaded) {
+    const VulkanCache& cache, const MaxBatch& max, const PackObserver& uploaded) {
   QUERN_TRY(Workspace workspace, Workspace::make(device, program, max));
   QUERN_TRY(BatchRows rows, BatchRows::make(device, program, max));
   const std::vector<std::byte> tables = codebook_bytes();

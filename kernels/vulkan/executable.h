@@ -9,9 +9,11 @@ namespace quern::kernels::vulkan {
 
 class VulkanExecutable final : public Executable {
  public:
-  static Result<std::unique_ptr<VulkanExecutable>> make(
-      Device& device, const Program& program, std::span<const gguf::TensorView> weights,
-      const VulkanCache& cache, const MaxBatch& max, const std::function<void(WeightId)>& uploaded);
+  static Result<std::unique_ptr<VulkanExecutable>> make(Device& device, const Program& program,
+                                                        std::span<const gguf::TensorView> weights,
+                                                        const VulkanCache& cache,
+                                                        const MaxBatch& max,
+                                                        const PackObserver& uploaded);
   ~VulkanExecutable() override;
 
   Result<std::span<const float>> run(const Batch& batch, const std::atomic<bool>& cancel) override;

@@ -29,7 +29,7 @@ uint64_t Weights::bytes(const Program& program, uint64_t max_allocation) {
 
 Result<Weights> Weights::upload(Device& device, const Program& program,
                                 std::span<const gguf::TensorView> tensors,
-                                const std::function<void(WeightId)>& uploaded) {
+                                const PackObserver& uploaded) {
   Weights weights(plan(program, device.caps().max_allocation));
   Arena& arena = weights.arena_;
   if (Status status = arena.allocate(device, Memory::kDevice); !status) {
@@ -38,7 +38,7 @@ Result<Weights> Weights::upload(Device& device, const Program& program,
   }
   for (WeightId id = 0; id < tensors.size(); ++id) {
     QUERN_CHECK(arena.buffer(id).upload(arena.offset(id), tensors[id].bytes));
-    if (uploaded) uploaded(id);
+    if (uploaded && !uploaded(id)) return fail(ErrorKind::kCancelled, "cancelled", "stopped");
   }
   return weights;
 }

@@ -19,7 +19,7 @@ class Weights {
   // says what would fit, and those of Buffer.
   static Result<Weights> upload(Device& device, const Program& program,
                                 std::span<const gguf::TensorView> tensors,
-                                const std::function<void(WeightId)>& uploaded);
+                                const PackObserver& uploaded);
 
   uint64_t address(WeightId weight) const { return arena_.address(weight); }
   // 0 for a weight that is absent.

@@ -9,6 +9,8 @@
 #include <cstdlib>
 #include <new>
 
+#include "engine/chat_template.h"
+#include "engine/jinja/template.h"
 #include "engine/memory_plan.h"
 #include "engine/session.h"
 #include "engine/tokenizer/tokenizer.h"
@@ -60,19 +62,43 @@ void* __wrap_mmap(void* address, size_t size, int protection, int flags, int fd,
 namespace quern::engine {
 namespace {
 
-// Without the chat template: the destructor of the JSON library that it uses allocates.
-// Loads the bundled model, plans, computes a prompt and 8 tokens, and frees everything.
+// While it lives no allocation fails: destructors of the JSON library allocate, and cannot fail.
+class Spared {
+ public:
+  Spared() = default;
+  Spared(const Spared&) = delete;
+  Spared& operator=(const Spared&) = delete;
+  ~Spared() { until_failure = left_; }
+
+ private:
+  const int64_t left_ = until_failure.exchange(0);
+};
+
+// A question in the model's chat template. Messages are JSON while it is rendered.
+Result<std::vector<int32_t>> chat_prompt(const gguf::File& file, const Tokenizer& tokenizer) {
+  const Spared spared;
+  QUERN_TRY(const ChatTemplate chat, ChatTemplate::from_file(file, tokenizer));
+  const Message question[] = {{"user", "Hello!"}};
+  QUERN_TRY(const std::string text, chat.render(question));
+  return tokenizer.encode_rendered(text);
+}
+
+// Loads the bundled model with its chat template, plans, computes a prompt and 8 tokens, and frees
+// everything.
 Status run() {
   QUERN_TRY(gguf::File file,
             gguf::File::open(QUERN_SOURCE_DIR "/models/quern-tiny-stories-Q4_K_M.gguf"));
   QUERN_TRY(const Tokenizer tokenizer, Tokenizer::from_file(file));
+  const std::string_view source = file.text("tokenizer.chat_template");
+  QUERN_TRY(const auto parsed, jinja::Template::parse(source));
+  QUERN_TRY(const std::vector<int32_t> prompt, chat_prompt(file, tokenizer));
   QUERN_TRY(const Model model, read_model(file));
   const EngineOptions options{.threads = 2, .context = 64, .batch_rows = 8};
   QUERN_CHECK(catch_exceptions([&] { return plan_memory(file, model, options); }));
   QUERN_TRY(const auto engine, Engine::load(std::move(file), options));
   Session session(*engine, Sampler(), engine->vocabulary());
   const CancelToken never{false};
-  QUERN_CHECK(session.prefill(std::vector<int32_t>{1, 2, 3}, never));
+  QUERN_CHECK(session.prefill(prompt, never));
   for (int i = 0; i < 8; ++i) QUERN_CHECK(session.decode(never));
   return {};
 }
@@ -114,6 +140,23 @@ TEST(AllocationFailure, isOneLineAndNoLeakWhereverItHappens) {
     ASSERT_EQ(live, live_before) << "after the failure of allocation " << nth;
   }
   EXPECT_GT(refused, (kFirst + kSampled) / kStep / 2);
+}
+
+TEST(CancelledLoad, leavesNothing) {
+  ASSERT_TRUE(run_failing(0));  // what is made once and kept
+  for (const int last : {1, 5, 10, 20, 30}) {
+    const int64_t live_before = live;
+    {
+      int told = 0;
+      const EngineOptions options{
+          .threads = 2, .context = 64, .progress = [&](double) { return ++told < last; }};
+      const auto engine = Engine::load(
+          *gguf::File::open(QUERN_SOURCE_DIR "/models/quern-tiny-stories-Q4_K_M.gguf"), options);
+      ASSERT_FALSE(engine);
+      EXPECT_EQ(engine.error().kind, ErrorKind::kCancelled);
+    }
+    EXPECT_EQ(live, live_before) << "stopped when told for the " << last << "th time";
+  }
 }
 
 }  // namespace

@@ -17,6 +17,8 @@ namespace quern::engine {
 namespace {
 
 constexpr uint64_t kMiB = 1 << 20, kGiB = 1 << 30;
+using enum kernels::CacheType;
+using enum kernels::WeightHome;
 
 struct Configuration {
   std::string_view shape, mix;
@@ -27,12 +29,15 @@ struct Configuration {
   const char* tokenizer = "no_vocab";
   uint32_t tokens = 0;  // of a made-up vocabulary
   bool fill = false;    // the whole context instead of one step of it
+  kernels::WeightHome weights = kernels::WeightHome::kPacked;
+  uint32_t moved = 0;  // layers on the reference device
 };
 
 void PrintTo(const Configuration& c, std::ostream* out) {
   *out << c.shape << ' ' << c.mix << " ctx " << c.context << " kv " << static_cast<int>(c.cache)
        << " batch " << c.batch << " x" << c.sequences << " threads " << c.threads << ' '
-       << c.tokenizer << ' ' << c.tokens;
+       << c.tokenizer << ' ' << c.tokens << (c.weights == kMapped ? " mapped" : "") << " moved "
+       << c.moved;
 }
 
 // Much cache for few weights.
@@ -76,6 +81,11 @@ uint64_t allocated() {
   return info.uordblks + info.hblkhd;
 }
 
+Placement placement_of(const Configuration& c) {
+  if (c.moved == 0) return {};
+  return {.devices = {std::string(kReferenceDevice)}, .layers = c.moved, .rules = {}};
+}
+
 // Loads the model, computes a prompt and 2 tokens.
 Growth measure(const Configuration& c) {
   ::malloc_trim(0);  // free memory of earlier tests would be used again and not show as growth
@@ -89,8 +99,10 @@ Growth measure(const Configuration& c) {
                               .cache = c.cache,
                               .batch_rows = c.batch,
                               .sequences = c.sequences,
+                              .weights = c.weights,
+                              .placement = placement_of(c),
                               .check_weights = false};
-  const HeapPlan host = plan_memory(file, *read_model(file), options)->host();
+  const MemoryPlan plan = *plan_memory(file, *read_model(file), options);
   const auto tokenizer = Tokenizer::from_file(file);
   EXPECT_TRUE(tokenizer);
   const auto engine = Engine::load(std::move(file), options);
@@ -103,9 +115,14 @@ Growth measure(const Configuration& c) {
     EXPECT_TRUE(sessions[i].prefill(std::vector<int32_t>(prompt, 1), never));
     for (int k = 0; k < 2; ++k) EXPECT_TRUE(sessions[i].decode(never));
   }
-  const uint64_t peak = host.bytes(Backing::kAnonymous) - host.bytes("process");
-  return {peak, peak - host.bytes("prompt"), allocated() - before,
-          kernels::memory_usage()->anonymous - resident - header, host.bytes("packed weights")};
+  uint64_t peak = 0, transient = 0;
+  for (const HeapPlan& heap : plan.heaps) {
+    peak += heap.bytes(Backing::kAnonymous) - heap.bytes("process");
+    transient += heap.peak() - heap.steady();
+  }
+  return {peak, peak - transient, allocated() - before,
+          kernels::memory_usage()->anonymous - resident - header,
+          plan.host().bytes("packed weights")};
 }
 
 // The same in a child process, so that nothing of an earlier configuration is in the way.
@@ -128,7 +145,6 @@ Growth measure_alone(const Configuration& c) {
   return growth;
 }
 
-using enum kernels::CacheType;
 constexpr Configuration kConfigurations[] = {
     {"tiny", "Q4_K_M", 64},
     {"tiny", "Q4_K_M", 512},
@@ -163,6 +179,15 @@ constexpr Configuration kConfigurations[] = {
     {"wide", "F16", 1024, kF32, 512, 1, 2, "no_vocab", 0, true},
     {"wide", "F16", 1024, kF16, 512, 1, 2, "no_vocab", 0, true},
     {"wide", "F16", 1024, kQ8_0, 64, 1, 2, "no_vocab", 0, true},
+    {"tiny-hybrid", "Q4_K_M", 512},
+    {"tiny-hybrid", "Q8_0", 4096, kQ8_0, 64, 8},
+    {"tiny", "Q4_K_M", 512, kF16, 512, 1, 2, "no_vocab", 0, false, kMapped},
+    {"qwen2-0.5b", "Q4_K_M", 4096, kQ8_0, 64, 1, 2, "no_vocab", 0, false, kMapped},
+    {"tiny", "Q4_K_M", 512, kF16, 64, 1, 2, "no_vocab", 0, false, kPacked, 1},
+    {"tiny", "Q8_0", 512, kF32, 64, 1, 2, "no_vocab", 0, false, kMapped, 2},
+    {"tiny-moe", "Q4_K_M", 2048, kF16, 64, 2, 2, "no_vocab", 0, false, kPacked, 1},
+    {"tiny-hybrid", "Q4_K_M", 512, kF16, 16, 1, 2, "no_vocab", 0, false, kPacked, 2},
+    {"wide", "F16", 1024, kF16, 64, 1, 2, "no_vocab", 0, true, kPacked, 4},
 };
 
 class MemoryPlanTest : public testing::TestWithParam<Configuration> {};
@@ -216,6 +241,25 @@ TEST(MemoryPlanTerms, explainTheCacheAndAddUp) {
       host.peak());
   EXPECT_LT(host.steady(), host.peak());
   EXPECT_LE(host.bytes("slack"), host.bytes(Backing::kAnonymous) / 100);
+}
+
+// The states of a hybrid are where its recurrent layers are; a Vulkan heap has none, because the
+// backend refuses such layers.
+TEST(MemoryPlanTerms, keepRecurrentStatesOutOfVulkanHeaps) {
+  const gguf::File file =
+      *synthetic_model(*find_synthetic_shape("tiny-hybrid"), *find_mix("Q8_0"), 1).outline("h");
+  const Model model = *read_model(file);
+  EXPECT_GT(plan_memory(file, model, {})->host().bytes("recurrent states"), 0u);
+  const auto on = [&](const char* device) {
+    return plan_memory(file, model, {.placement = {.devices = {device}, .rules = {}}});
+  };
+  EXPECT_GT(on("reference")->heaps[1].bytes("recurrent states"), 0u);
+  const auto vulkan = on("vulkan:0");
+  if (!vulkan) {
+    EXPECT_EQ(vulkan.error().code, "no-vulkan");  // of this build
+  } else {
+    EXPECT_EQ(vulkan->heaps[1].bytes("recurrent states"), 0u);
+  }
 }
 
 TEST(MemoryPlanTerms, countACopiedFileAsAllocated) {

@@ -70,9 +70,10 @@ class FaultyDevice final : public Backend {
                                             uint32_t states) override {
     return exact_->make_cache(program, type, blocks, states);
   }
-  Result<std::unique_ptr<Executable>> compile(
-      const Program& program, std::span<const gguf::TensorView> weights, Cache& cache,
-      const MaxBatch& max, WeightHome home, const std::function<void(WeightId)>& packed) override {
+  Result<std::unique_ptr<Executable>> compile(const Program& program,
+                                              std::span<const gguf::TensorView> weights,
+                                              Cache& cache, const MaxBatch& max, WeightHome home,
+                                              const PackObserver& packed) override {
     bytes_.assign(weights[0].bytes.begin(), weights[0].bytes.end());
     if (faulty_byte_ < bytes_.size()) bytes_[faulty_byte_] ^= std::byte{0x10};
     weights_.assign(weights.begin(), weights.end());

@@ -240,6 +240,7 @@ TEST(PlanRun, comparesPlannedWithMeasured) {
       run_program({"run", kModel, "-p", "Hello!", "-n", "2", "--stats", "--threads", "2"});
   EXPECT_THAT(result.err,
               ::testing::ContainsRegex("memory planned .* mapped.*, measured .* mapped"));
+  EXPECT_THAT(result.err, ::testing::StartsWith("quern: loaded: memory planned "));
 }
 
 // As under ulimit -v, from too little to start threads to enough: an answer, or one line.

@@ -5,9 +5,13 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
+#include <csignal>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "engine/mix.h"
+#include "engine/synthetic_model.h"
 #include "tests/run_program.h"
 
 namespace quern {
@@ -145,6 +149,53 @@ TEST(Run, forceKeepsWeightsMappedWhereTheirCopiesDoNotFit) {
   EXPECT_THAT(result.err, HasSubstr("weights stay in the mapped file"));
   const auto roomy = run_program(run({"--force", "--ram", "2G", "--temp", "0", "-p", "Hello!"}));
   EXPECT_EQ(roomy.err, "");
+}
+
+// A model of 8 GiB of zeros, which take no room on the disk: seconds of loading.
+std::string large_model(const test::TemporaryFolder& folder) {
+  const gguf::File file = *engine::synthetic_model(*engine::find_synthetic_shape("llama-8b"),
+                                                   *engine::find_mix("Q8_0"), 1)
+                               .outline("large");
+  const auto bytes = file.parts()[0].bytes;
+  const auto header = static_cast<size_t>(file.tensors()[0].bytes.data() - bytes.data());
+  const std::string path = folder.write("large.gguf", bytes.first(header));
+  std::filesystem::resize_file(path, bytes.size());
+  return path;
+}
+
+// Waits until the process catches the signal, or is gone.
+void wait_until_it_catches(pid_t process, int signal) {
+  const std::string path = "/proc/" + std::to_string(process) + "/status";
+  for (uint64_t caught = 0; (caught >> (signal - 1) & 1) == 0;) {
+    std::ifstream status(path);
+    std::string word;
+    while (word != "SigCgt:") {
+      if (!(status >> word) || word == "zombie)") return;
+    }
+    status >> std::hex >> caught;
+  }
+}
+
+// While it opens the file it catches SIGINT only; while it checks and packs weights, SIGTERM, too.
+TEST(Run, ctrlCWhileAModelLoadsEndsInOneLine) {
+  const test::TemporaryFolder folder;
+  const std::string model = large_model(folder);
+  const auto interrupted = [&](const char* option, int caught) {
+    return run_program(run({model, "--force", "--ram", "1G", "--ctx", "512", option, "-p", "x"}),
+                       {}, [&](pid_t process) {
+                         wait_until_it_catches(process, caught);
+                         ::kill(process, SIGINT);
+                       });
+  };
+  const std::pair<const char*, int> cases[] = {
+      {"--raw", SIGINT}, {"--no-mmap", SIGINT}, {"--mlock", SIGINT}, {"--raw", SIGTERM}};
+  for (const auto& [option, caught] : cases) {
+    const ProgramResult result = interrupted(option, caught);
+    SCOPED_TRACE(testing::Message() << option << ' ' << caught);
+    EXPECT_EQ(result.exit_code, 130);
+    EXPECT_EQ(result.out, "");
+    EXPECT_EQ(result.err, "quern: stopped\n");
+  }
 }
 
 TEST(Run, saysWhenTheContextIsFull) {
