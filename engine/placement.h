@@ -32,8 +32,8 @@ struct Placement {
   // How many layers the devices take, shared out in their order: the model's last ones. More than
   // it has: also the embedding and the output.
   uint32_t layers = kEverything;
-  std::vector<Rule> rules;         // the first that matches counts, whatever `layers` says
-  std::string cache_folder = {};   // where devices keep compiled kernels; empty: nowhere
+  std::vector<Rule> rules;        // the first that matches counts, whatever `layers` says
+  std::string cache_folder = {};  // where devices keep compiled kernels; empty: nowhere
   bool strict = false;  // a device that computes wrong is an error; otherwise the CPU does its part
   Choice choice = Choice::kAsked;  // made by fit_memory; the engine places `layers`
 };

@@ -82,25 +82,13 @@ class CpuExecutable final : public Executable {
   }
 
   Status bind(WeightHome home, const PackObserver& packed) {
-    if (home == WeightHome::kPacked) QUERN_CHECK(pack(packed));
+    if (home == WeightHome::kPacked) {
+      QUERN_TRY(packed_, pack_weights(program_, weights_, context_.pool, packed));
+    }
     return allocate();
   }
 
  private:
-  // Between two weights, packing can be left only by an exception; it ends here.
-  Status pack(const PackObserver& packed) {
-    struct Stopped {};
-    const auto observe = [&](WeightId id) {
-      if (packed && !packed(id)) throw Stopped();
-    };
-    try {
-      QUERN_TRY(packed_, pack_weights(program_, weights_, context_.pool, observe));
-    } catch (const Stopped&) {
-      return fail(ErrorKind::kCancelled, "cancelled", "stopped");
-    }
-    return {};
-  }
-
   Status allocate() {
     QUERN_TRY(memory_, AlignedBuffer::allocate(workspace_.bytes));
     context_.memory = memory_.data();

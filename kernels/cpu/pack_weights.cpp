@@ -36,7 +36,7 @@ void pack(const gguf::TensorView& tensor, ThreadPool& pool, std::byte* out) {
 }  // namespace
 
 Result<HugePages> pack_weights(const Program& program, std::span<Weight> weights, ThreadPool& pool,
-                               const std::function<void(WeightId)>& packed) {
+                               const PackObserver& packed) {
   uint64_t total = 0;
   for (WeightId id = 0; id < weights.size(); ++id) total += cpu_packed_bytes(program, id);
   QUERN_TRY(HugePages memory, HugePages::allocate(total));
@@ -47,7 +47,7 @@ Result<HugePages> pack_weights(const Program& program, std::span<Weight> weights
     pack(weights[id].tensor, pool, next);
     weights[id].packed = next;
     next += bytes;
-    if (packed) packed(id);
+    if (packed && !packed(id)) return fail(ErrorKind::kCancelled, "cancelled", "stopped");
   }
   return memory;
 }

@@ -1,17 +1,16 @@
 // Packs the weights of a program at load (packed.h): one pass over the file, all threads.
 #pragma once
 
-#include <functional>
-#include <vector>
+#include <span>
 
 #include "kernels/cpu/context.h"
 #include "kernels/cpu/huge_pages.h"
 
 namespace quern::kernels::cpu {
 
-// Fills Weight::packed of all weights that can be packed; calls packed(weight) after each. Returns
-// the memory that holds them. Errors: "out-of-memory".
+// Fills Weight::packed of all weights that can be packed; `packed`, if any, is told of each. Returns
+// the memory that holds them. Errors: "out-of-memory", "cancelled".
 Result<HugePages> pack_weights(const Program& program, std::span<Weight> weights, ThreadPool& pool,
-                               const std::function<void(WeightId)>& packed);
+                               const PackObserver& packed);
 
 }  // namespace quern::kernels::cpu

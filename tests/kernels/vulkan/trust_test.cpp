@@ -75,8 +75,9 @@ TEST(DeviceTrust, theCpuDoesThePartOfADeviceThatComputesWrong) {
   {
     const auto engine = test::load_engine(golden.path, options);
     ASSERT_EQ(engine->model().warnings.size(), 1u);
-    EXPECT_EQ(engine->model().warnings[0],
-              "\"vulkan:0\" computes wrong here (matvec_q4_k: row 1 is wrong): the CPU does its part");
+    EXPECT_EQ(
+        engine->model().warnings[0],
+        "\"vulkan:0\" computes wrong here (matvec_q4_k: row 1 is wrong): the CPU does its part");
     options.placement = {};
     const auto cpu = test::load_engine(golden.path, options);
     Sequence own = engine->new_sequence(), other = cpu->new_sequence();
