@@ -4,7 +4,6 @@
 namespace quern::engine::models {
 
 using kernels::Arrange;
-using kernels::kAbsent;
 using kernels::ValueId;
 
 ModelBuilder::LatentRows ModelBuilder::project_latent(uint32_t layer,

@@ -3,7 +3,6 @@
 
 namespace quern::engine::models {
 
-using kernels::kAbsent;
 using kernels::Linear;
 using kernels::ValueId;
 

@@ -108,13 +108,13 @@ struct Tail {
 
 // Partial sums to one, folded …-4-2-1.
 template <class D>
-HWY_INLINE float FoldLanes(D d, hn::Vec<D> sums) {
+HWY_INLINE float FoldLanes(hn::Vec<D> sums) {
   if constexpr (hn::MaxLanes(D()) == 4) {
     sums = hn::Add(sums, hn::Shuffle1032(sums));
     return hn::GetLane(hn::Add(sums, hn::Shuffle2301(sums)));
   } else {
     const hn::Half<D> half;
-    return FoldLanes(half, hn::Add(hn::LowerHalf(half, sums), hn::UpperHalf(half, sums)));
+    return FoldLanes<hn::Half<D> >(hn::Add(hn::LowerHalf(half, sums), hn::UpperHalf(half, sums)));
   }
 }
 // 16 of them, folded 8-4-2-1.
@@ -124,7 +124,7 @@ HWY_INLINE float Fold(const float* s) {
   for (size_t half = kVectors / 2; half > 0; half /= 2) {
     for (size_t v = 0; v < half; ++v) sums[v] = hn::Add(sums[v], sums[v + half]);
   }
-  return FoldLanes(DF(), sums[0]);
+  return FoldLanes<DF>(sums[0]);
 }
 
 // Where sum i of a register block (see Multiply16) lies, whose first row is `row`.

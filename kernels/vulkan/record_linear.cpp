@@ -60,7 +60,7 @@ Status OpRecorder::unsupported(std::string_view what) {
 }
 
 Status OpRecorder::record(const Op& op) {
-  return std::visit([this](const auto& typed) { return operate(typed); }, op);
+  return std::visit([this](const auto& typed) { return this->operate(typed); }, op);
 }
 
 Status OpRecorder::operate(const Embed& op) {
