@@ -229,25 +229,24 @@ class ScaledColumns {
 
   // Multiplies all codes with their scales, once the block has been unpacked.
   HWY_INLINE void Finish() {
-    Unroll<kGroups>([&](auto g) QUERN_INLINE_LAMBDA {
+    for (size_t g = 0; g < kGroups; ++g) {  // not unrolled: compilers take minutes for that
       const auto factors = hn::BitCast(D16(), Pairs(scales_[g], scales_[g]));
       // Modulo 256 in every byte, as are the products.
       const auto offset = hn::Set(D8(), scaled_bias(F));
       const auto removed = hn::Mul(factors, hn::Set(D16(), code_bias(F)));
-      Unroll<kGroup / 4>([&](auto i) QUERN_INLINE_LAMBDA {
-        uint32_t* at = At(g * kGroup + 4 * i);
-        const auto codes = hn::BitCast(D16(), hn::Load(D32(), at));
+      for (size_t k = g * kGroup; k < (g + 1) * kGroup; k += 4) {
+        const auto codes = hn::BitCast(D16(), hn::Load(D32(), At(k)));
         const auto even = hn::Sub(hn::Mul(hn::And(codes, hn::Set(D16(), 0xFF)), factors), removed);
         const auto odd = hn::Sub(hn::Mul(hn::ShiftRight<8>(codes), factors), removed);
         const auto both = hn::Or(hn::And(even, hn::Set(D16(), 0xFF)), hn::ShiftLeft<8>(odd));
-        hn::Store(hn::BitCast(D32(), hn::Add(hn::BitCast(D8(), both), offset)), D32(), at);
-      });
-    });
+        hn::Store(hn::BitCast(D32(), hn::Add(hn::BitCast(D8(), both), offset)), D32(), At(k));
+      }
+    }
     if constexpr (!has_minimum(F)) return;
-    Unroll<kGroups / 2>([&](auto g) QUERN_INLINE_LAMBDA {
-      hn::Store(Pairs(mins_[2 * g], mins_[2 * g + 1]), DI(),
-                reinterpret_cast<int32_t*>(panel_.min_codes[g][row_]));
-    });
+    for (size_t g = 0; g < kGroups; g += 2) {
+      hn::Store(Pairs(mins_[g], mins_[g + 1]), DI(),
+                reinterpret_cast<int32_t*>(panel_.min_codes[g / 2][row_]));
+    }
   }
 
  private:
