@@ -84,6 +84,7 @@ Status check(BenchOptions& options) {
     return bad_input("bench-empty",
                      "there is nothing to measure: give -p or -n a number of tokens");
   }
+  options.run.placement.strict = true;  // figures of the CPU must not pass for a GPU's
   QUERN_CHECK(engine::check_devices(options.run.placement));
   if (options.forms.size() > 1 && options.out.empty()) {
     return bad_input("bench-out", "several reports need --out NAME to be told apart");

@@ -6,6 +6,7 @@
 
 #include "engine/engine.h"
 #include "tools/commands.h"
+#include "tools/output.h"
 #include "tools/placement_options.h"
 #include "tools/plan_budget.h"
 
@@ -41,6 +42,7 @@ Status print_logits(const LogitsOptions& options) {
   QUERN_CHECK(place_within_budget(file, engine_options, options.force));
   QUERN_TRY(const std::unique_ptr<engine::Engine> engine,
             engine::Engine::load(std::move(file), engine_options));
+  print_warnings(engine->model().warnings);
   const std::unique_ptr<std::FILE, CloseFile> out(std::fopen(options.out.c_str(), "wb"));
   if (!out) return write_failed(options.out);
 

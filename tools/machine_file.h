@@ -7,7 +7,7 @@
 //                 "memory": ..., "free": ..., "speeds": SPEEDS}]}
 // with the members of kernels::MachineProfile, bytes/s and operations/s, and SPEEDS
 //   {"run": seconds, "operation": seconds,
-//    "formats": {"Q4_K": {"decode_bytes": ..., "prefill_operations": ...}}}
+//    "formats": {"q4_K": {"decode_bytes": ..., "prefill_operations": ...}}}
 #pragma once
 
 #include <cstdint>

@@ -73,7 +73,10 @@ Result<TextWindows> open_windows(const gguf::File& file, const QualityOptions& o
 Result<std::unique_ptr<engine::Engine>> load_for_windows(gguf::File file,
                                                          const QualityOptions& options,
                                                          uint32_t context) {
-  return engine::Engine::load(std::move(file), engine::window_engine(options.engine, context));
+  QUERN_TRY(auto loaded,
+            engine::Engine::load(std::move(file), engine::window_engine(options.engine, context)));
+  print_warnings(loaded->model().warnings);
+  return loaded;
 }
 
 void WindowProgress::done(size_t windows) {

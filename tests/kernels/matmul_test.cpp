@@ -255,9 +255,11 @@ TEST_P(QuantizedFormatTest, panelEqualsScalarUnpacking) {
   });
 }
 
-TEST_P(QuantizedFormatTest, productPanelEqualsCodesTimesScaleCodes) {
+class ScaledFormatTest : public testing::TestWithParam<gguf::FormatInfo> {};
+
+TEST_P(ScaledFormatTest, productPanelEqualsCodesTimesScaleCodes) {
   const auto& format = GetParam();
-  if (!scales_codes(format.format)) return;
+  ASSERT_TRUE(scales_codes(format.format));
   std::mt19937 random(kSeed);
   const auto weights = test::random_matrix(format, kPanelRows, kPanelValues, random);
   const size_t row_bytes = format.row_bytes(kPanelValues);
@@ -296,6 +298,10 @@ TEST_P(QuantizedFormatTest, sharesScalesOverItsScaleGroup) {
   }
 }
 
+INSTANTIATE_TEST_SUITE_P(All, ScaledFormatTest,
+                         testing::Values(gguf::info(gguf::Format::Q2_K),
+                                         gguf::info(gguf::Format::Q3_K)),
+                         format_name);
 INSTANTIATE_TEST_SUITE_P(All, QuantizedFormatTest, testing::ValuesIn(quantized_formats()),
                          format_name);
 
