@@ -15,14 +15,16 @@
 namespace quern::engine {
 namespace {
 
-// What the program itself takes before it loads anything: code and libraries (they are files, but
-// every process needs them), their data, the first heap.
-constexpr uint64_t kProcessBytes = 6 << 20;
+// What the program itself takes before it loads anything: the data of its libraries and the first
+// heap; and code, which are pages of files. Drivers of devices come on top.
+constexpr uint64_t kProcessBytes = 3 << 19, kProgramBytes = 12 << 20;
 // A prompt: its text, the word cache of the tokenizer, ids, rows.
 constexpr uint64_t kPromptBytes = 1 << 20;
 constexpr uint64_t kPromptBytesPerToken = 48;
 constexpr uint64_t kBytesPerPageTableEntry = 8, kPageBytes = 4096;
 constexpr uint64_t kHugePageBytes = 2 << 20;
+
+uint64_t prompt_bytes(uint64_t tokens) { return kPromptBytes + kPromptBytesPerToken * tokens; }
 
 double bytes_per_value(kernels::CacheType type) {
   switch (type) {
@@ -205,8 +207,9 @@ HeapPlan plan_host(const gguf::File& file, uint64_t file_bytes, const Model& mod
   add("model tables", file_table_bytes(file) + programs * model_bytes(model));
   add("session", session_bytes(options, model.config));
   add("threads", thread_bytes(options.threads));
-  add("prompt", kPromptBytes + kPromptBytesPerToken * options.context, Backing::kAnonymous, true);
+  add("prompt", prompt_bytes(options.context), Backing::kAnonymous, true);
   add("process", kProcessBytes);
+  add("program", kProgramBytes, Backing::kFile);
   add("slack", (host.bytes(Backing::kAnonymous) - host.bytes("weights") * copied) / kSlackDivisor);
   add("page tables", host.peak() / kPageBytes * kBytesPerPageTableEntry, Backing::kKernel);
   return host;
@@ -303,6 +306,39 @@ bool MemoryPlan::fits(const Budgets& budgets) const {
     if (heaps[i + 1].peak() > budgets.devices[i]) return false;
   }
   return true;
+}
+
+Result<uint64_t> used_bytes(const Model& model, const MemoryPlan& plan, const Use& use) {
+  QUERN_TRY(const Where where, locate(model, plan.options.placement));
+  const kernels::Program& own = where.split.devices[0].program;
+  const EngineOptions& options = plan.options;
+  const HeapPlan& host = plan.host();
+  uint64_t used = host.bytes(Backing::kAnonymous);
+  const auto replace = [&](std::string_view term, uint64_t bytes) {
+    used -= host.bytes(term);
+    used += std::min(bytes, host.bytes(term));
+  };
+  uint64_t tiles = 0;  // keys and values of each head lie apart: each may end in a page
+  for (const kernels::Heads& heads : own.layers) tiles += 2 * uint64_t{heads.keys};
+  const uint64_t block = kernels::cpu_cache_block_bytes(own, options.cache);
+  const uint64_t arrays = own.values.size() + options.threads + 8;
+  const kernels::MaxBatch batch{.rows = std::max(1u, std::min(use.rows, options.batch_rows)),
+                                .logit_rows = options.logit_rows,
+                                .positions = std::max(1u, use.positions)};
+  replace("key/value cache", use.blocks * block + kPageBytes * tiles);
+  replace("spare cache block", 0);
+  replace("recurrent states", (use.steps + options.sequences) * own.state_bytes());
+  replace("workspace",
+          kernels::cpu_workspace_bytes(own, batch, options.threads) + 2 * kPageBytes * arrays);
+  // Candidates double in number as they grow, and the last half is never full.
+  const uint64_t vocabulary = model.config.vocabulary;
+  replace("session", host.bytes("session") - options.sequences * sizeof(Candidate) *
+                                                 (std::bit_ceil(vocabulary) - vocabulary));
+  replace("prompt", prompt_bytes(use.positions));
+  replace("slack", 0);
+  const bool copied = plan.access == gguf::OpenOptions::Access::kRead;
+  const uint64_t slack = (used - host.bytes("weights") * copied) / kSlackDivisor;
+  return used + std::min(slack, host.bytes("slack"));
 }
 
 Result<MemoryPlan> plan_memory(const gguf::File& file, const Model& model,

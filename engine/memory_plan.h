@@ -91,4 +91,16 @@ Result<MemoryPlan> plan_memory(const gguf::File& file, const Model& model,
                                std::span<const DeviceProfile> devices = {},
                                uint64_t file_bytes = 0);
 
+// How far a plan's reservations are used. The system gives out their pages when they are first
+// written, so that less than the plan is resident until the context is full.
+struct Use {
+  uint64_t blocks;     // of the cache, of all sequences
+  uint32_t positions;  // of the longest sequence
+  uint32_t rows;       // of the largest step
+  uint64_t steps;      // of all sequences: each writes a recurrent state
+};
+
+// The host's planned anonymous bytes that are resident after such a use. Errors: those of place.
+Result<uint64_t> used_bytes(const Model& model, const MemoryPlan& plan, const Use& use);
+
 }  // namespace quern::engine

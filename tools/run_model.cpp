@@ -131,6 +131,7 @@ Status RunModel::set_context(uint32_t positions) {
   // The old session goes before the engine that it uses.
   std::swap(engine_, loaded.engine);
   session_ = new_session(session_.sampler());
+  use_ = {};
   return {};
 }
 
@@ -145,17 +146,11 @@ std::string RunModel::plan() const { return plan_table(fit_.plan, request_) + me
 
 std::string RunModel::memory() const {
   const engine::HeapPlan& host = fit_.plan.host();
-  const uint64_t planned = host.bytes(engine::Backing::kAnonymous);
-  // Of the cache only the blocks that were used are there yet.
-  const uint64_t blocks =
-      (session_.tokens().size() + kernels::kBlockPositions - 1) / kernels::kBlockPositions;
-  const uint64_t unused = fit_.plan.cache_bytes() -
-                          fit_.plan.cache_bytes() / sequence_blocks(fit_.plan.options) * blocks;
-  std::string text = fmt::format("memory planned {} + {} mapped", size_text(planned),
+  std::string text = fmt::format("memory planned {} + {} mapped",
+                                 size_text(host.bytes(engine::Backing::kAnonymous)),
                                  size_text(host.bytes(engine::Backing::kFile)));
-  if (unused > 0) {
-    text += fmt::format(" ({} with as much of the context as is used)",
-                        size_text(planned - unused - host.bytes("spare cache block")));
+  if (const auto used = used_bytes(engine_->model(), fit_.plan, use_)) {
+    text += fmt::format(" ({} as far as it is used)", size_text(*used));
   }
   if (const auto usage = kernels::memory_usage()) {
     text += fmt::format(", measured {} + {} mapped", size_text(usage->anonymous),
@@ -163,6 +158,15 @@ std::string RunModel::memory() const {
   }
   for (const engine::HeapPlan& heap : fit_.plan.heaps) text += device_memory(heap);
   return text;
+}
+
+void RunModel::note_use(size_t rows) {
+  const size_t tokens = session_.tokens().size();
+  const size_t blocks = (tokens + kernels::kBlockPositions - 1) / kernels::kBlockPositions;
+  use_ = {std::max<uint64_t>(use_.blocks, blocks),
+          std::max(use_.positions, static_cast<uint32_t>(tokens)),
+          std::max(use_.rows, static_cast<uint32_t>(rows)),
+          use_.steps + (rows + options_.engine.batch_rows - 1) / options_.engine.batch_rows};
 }
 
 // Every token that contains one of the texts, and each text as a sequence of tokens.
@@ -192,7 +196,9 @@ Result<size_t> RunModel::prefill(std::span<const int32_t> ids) {
   // The last token is always computed: its logits give the first token of the answer.
   const size_t kept = std::min(static_cast<size_t>(common), ids.size() - 1);
   session_.rewind(kept);
-  QUERN_CHECK(session_.prefill(ids.subspan(kept), cancel_));
+  const Status computed = session_.prefill(ids.subspan(kept), cancel_);
+  note_use(ids.size() - kept);
+  QUERN_CHECK(computed);
   return kept;
 }
 
@@ -240,6 +246,7 @@ Result<Stop> RunModel::decode(size_t limit, const OnToken& on_token, Clock::time
       break;
     }
     const Result<int32_t> token = session_.decode(cancel_);
+    note_use(1);
     if (cancel_ || (!token && token.error().kind == ErrorKind::kCancelled)) {
       stop = Stop::kCancelled;
       break;

@@ -77,6 +77,7 @@ class RunModel : public Generator {
   Result<Stop> decode(size_t limit, const OnToken& on_token, Clock::time_point start,
                       Answer& answer);
   engine::Session new_session(engine::Sampler sampler) const;
+  void note_use(size_t rows);  // of a step that has been computed
   std::set<std::vector<int32_t>> dry_breakers() const;
 
   RunModelOptions options_;
@@ -88,6 +89,7 @@ class RunModel : public Generator {
   engine::Tokenizer tokenizer_;
   std::optional<engine::ChatTemplate> template_;  // none: raw prompts
   engine::Session session_;
+  engine::Use use_ = {};  // the most so far
 };
 
 }  // namespace quern::tools
