@@ -1,11 +1,16 @@
 #include "engine/chat_template.h"
 
+#include "engine/jinja/json_text.h"
 #include "gguf/exceptions.h"
 
 namespace quern::engine {
 namespace {
 
-using nlohmann::ordered_json;
+using jinja::Dict;
+using jinja::Eval;
+using jinja::Runtime;
+using jinja::Value;
+using SpecialTexts = std::vector<std::pair<std::string_view, std::string>>;
 
 constexpr std::string_view kKey = "tokenizer.chat_template";
 constexpr std::string_view kToolUseKey = "tokenizer.chat_template.tool_use";
@@ -32,26 +37,40 @@ Result<std::optional<jinja::Template>> read_template(const gguf::File& file, std
   return tl::unexpected(std::move(error));
 }
 
-// Arguments of tool calls arrive as JSON text; templates expect objects.
-void parse_arguments(ordered_json& tool_calls) {
-  if (!tool_calls.is_array()) return;
-  for (ordered_json& call : tool_calls) {
-    if (!call.is_object() || !call.contains("function")) continue;
-    ordered_json& function = call["function"];
-    if (!function.is_object() || !function.contains("arguments")) continue;
-    ordered_json& arguments = function["arguments"];
-    if (!arguments.is_string()) continue;
-    ordered_json parsed =
-        ordered_json::parse(arguments.get_ref<const std::string&>(), nullptr, false);
-    if (parsed.is_object()) arguments = std::move(parsed);
-  }
+Eval<void> set_value(Runtime& runtime, Dict& dict, std::string_view name, Value value) {
+  QUERN_TRY(const Value key, runtime.text(std::string(name)));
+  return runtime.set(dict, key, std::move(value));
 }
 
-ordered_json to_json(const Message& message) {
-  ordered_json json = {{"role", message.role}, {"content", message.content}};
-  if (message.extra.is_object()) json.update(message.extra);
-  if (json.contains("tool_calls")) parse_arguments(json["tool_calls"]);
-  return json;
+Eval<void> set_text(Runtime& runtime, Dict& dict, std::string_view name, std::string text) {
+  QUERN_TRY(Value value, runtime.text(std::move(text)));
+  return set_value(runtime, dict, name, std::move(value));
+}
+
+// Arguments of tool calls arrive as JSON text; templates expect objects.
+Eval<void> parse_arguments(Runtime& runtime, Dict& message) {
+  const Value* calls = message.find("tool_calls");
+  if (!calls || !calls->as_list()) return {};
+  for (const Value& call : calls->as_list()->items) {
+    const Value* function = call.as_dict() ? call.as_dict()->find("function") : nullptr;
+    if (!function || !function->as_dict()) continue;
+    const Value* arguments = function->as_dict()->find("arguments");
+    if (!arguments || !arguments->as_text()) continue;
+    QUERN_TRY(Value parsed, jinja::parse_json(runtime, *arguments->as_text()));
+    if (!parsed.as_dict()) continue;
+    QUERN_CHECK(set_value(runtime, *function->as_dict(), "arguments", std::move(parsed)));
+  }
+  return {};
+}
+
+Eval<Value> message_value(Runtime& runtime, const Message& message) {
+  QUERN_TRY(const Value value, runtime.dict());
+  Dict& dict = *value.as_dict();
+  QUERN_CHECK(set_text(runtime, dict, "role", message.role));
+  QUERN_CHECK(set_text(runtime, dict, "content", message.content));
+  if (message.extra.is_object()) QUERN_CHECK(runtime.set_members(dict, message.extra));
+  QUERN_CHECK(parse_arguments(runtime, dict));
+  return value;
 }
 
 // The system text in front of the first user message, for templates that refuse a system role.
@@ -71,11 +90,11 @@ std::vector<Message> merge_system(std::span<const Message> messages) {
   return merged;
 }
 
-ordered_json special_texts(const Tokenizer& tokenizer) {
-  return {{"bos_token", tokenizer.special_text(Role::kBos)},
-          {"eos_token", tokenizer.special_text(Role::kEos)},
-          {"unk_token", tokenizer.special_text(Role::kUnknown)},
-          {"pad_token", tokenizer.special_text(Role::kPadding)}};
+SpecialTexts special_texts(const Tokenizer& tokenizer) {
+  return {{"bos_token", std::string(tokenizer.special_text(Role::kBos))},
+          {"eos_token", std::string(tokenizer.special_text(Role::kEos))},
+          {"unk_token", std::string(tokenizer.special_text(Role::kUnknown))},
+          {"pad_token", std::string(tokenizer.special_text(Role::kPadding))}};
 }
 
 }  // namespace
@@ -125,14 +144,30 @@ Result<std::string> ChatTemplate::render(std::span<const Message> messages,
 Result<std::string> ChatTemplate::render_with(const jinja::Template& chosen,
                                               std::span<const Message> messages,
                                               const ChatOptions& options) const {
-  ordered_json variables = special_texts_;
-  variables["messages"] = ordered_json::array();
-  for (const Message& message : messages) variables["messages"].push_back(to_json(message));
-  variables["add_generation_prompt"] = options.add_generation_prompt;
-  // Absent tools stay undefined: templates test no more than that.
-  if (options.tools.is_array() && !options.tools.empty()) variables["tools"] = options.tools;
-  if (options.enable_thinking) variables["enable_thinking"] = *options.enable_thinking;
-  if (options.variables.is_object()) variables.update(options.variables);
+  const auto variables = [&](Runtime& runtime, Dict& names) -> Eval<void> {
+    for (const auto& [name, text] : special_texts_) {
+      QUERN_CHECK(set_text(runtime, names, name, text));
+    }
+    QUERN_TRY(const Value list, runtime.list({}));
+    for (const Message& message : messages) {
+      QUERN_TRY(Value value, message_value(runtime, message));
+      QUERN_CHECK(runtime.append(*list.as_list(), std::move(value)));
+    }
+    QUERN_CHECK(set_value(runtime, names, "messages", list));
+    const Value prompt = Value::boolean(options.add_generation_prompt);
+    QUERN_CHECK(set_value(runtime, names, "add_generation_prompt", prompt));
+    // Absent tools stay undefined: templates test no more than that.
+    if (options.tools.is_array() && !options.tools.empty()) {
+      QUERN_TRY(Value tools, runtime.from_json(options.tools));
+      QUERN_CHECK(set_value(runtime, names, "tools", std::move(tools)));
+    }
+    if (options.enable_thinking) {
+      const Value thinking = Value::boolean(*options.enable_thinking);
+      QUERN_CHECK(set_value(runtime, names, "enable_thinking", thinking));
+    }
+    if (!options.variables.is_object()) return {};
+    return runtime.set_members(names, options.variables);
+  };
   return chosen.render(variables, {}, options.now);
 }
 

@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "engine/jinja/template.h"
@@ -58,7 +59,8 @@ class ChatTemplate {
 
   jinja::Template main_;
   std::optional<jinja::Template> tool_use_;  // preferred when there are tools
-  nlohmann::ordered_json special_texts_;     // bos_token, eos_token, …
+  // bos_token, eos_token, …
+  std::vector<std::pair<std::string_view, std::string>> special_texts_;
   System system_ = System::kUsed;
   std::vector<std::string> warnings_;
 };

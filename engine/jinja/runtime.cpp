@@ -121,14 +121,19 @@ Eval<Value> Runtime::from_json(const nlohmann::ordered_json& json) {
   }
   if (json.is_object()) {
     QUERN_TRY(Value result, dict());
-    for (const auto& [name, element] : json.items()) {
-      QUERN_TRY(Value item, from_json(element));
-      QUERN_TRY(const Value key, text(name));
-      QUERN_CHECK(set(*result.as_dict(), key, std::move(item)));
-    }
+    QUERN_CHECK(set_members(*result.as_dict(), json));
     return result;
   }
   return Value::none();
+}
+
+Eval<void> Runtime::set_members(Dict& dict, const nlohmann::ordered_json& object) {
+  for (const auto& [name, element] : object.items()) {
+    QUERN_TRY(Value item, from_json(element));
+    QUERN_TRY(const Value key, text(name));
+    QUERN_CHECK(set(dict, key, std::move(item)));
+  }
+  return {};
 }
 
 Eval<void> Runtime::Nesting::check() const {

@@ -62,6 +62,8 @@ class Runtime {
 
   // A private copy of `json`: lists and dicts are new, so templates may change them.
   Eval<Value> from_json(const nlohmann::ordered_json& json);
+  // The same for the members of a JSON object, as members of `dict`.
+  Eval<void> set_members(Dict& dict, const nlohmann::ordered_json& object);
 
   // Counts nested evaluations while it lives; entered() is false past the limit.
   class Nesting {

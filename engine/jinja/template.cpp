@@ -1,11 +1,9 @@
 // The border: failures become errors here.
 #include "engine/jinja/template.h"
 
-#include <cassert>
-#include <nlohmann/json.hpp>
-
 #include "engine/jinja/interpreter.h"
 #include "engine/jinja/parser.h"
+#include "gguf/exceptions.h"
 
 namespace quern::engine::jinja {
 namespace {
@@ -42,12 +40,18 @@ Result<Template> Template::parse(std::string_view source) {
   return Template(std::make_unique<const Tree>(Tree{std::move(*block)}));
 }
 
-Result<std::string> Template::render(const nlohmann::ordered_json& variables, const Limits& limits,
+Result<std::string> Template::render(const Variables& variables, const Limits& limits,
                                      std::optional<std::tm> now) const {
-  assert(variables.is_object());
+  return catch_exceptions([&] { return run(variables, limits, now); });
+}
+
+Result<std::string> Template::run(const Variables& variables, const Limits& limits,
+                                  std::optional<std::tm> now) const {
   Runtime runtime(limits, now);
-  const auto globals = runtime.from_json(variables);
+  const auto globals = runtime.dict();
   if (!globals) return to_error(*globals.error());
+  const auto set = variables(runtime, *globals->as_dict());
+  if (!set) return to_error(*set.error());
   TextBuilder out(runtime, limits.output_bytes);
   const auto done = Interpreter(runtime, *globals->as_dict(), out).run(tree_->block);
   if (!done) return to_error(*done.error());

@@ -3,8 +3,8 @@
 #pragma once
 
 #include <ctime>
+#include <functional>
 #include <memory>
-#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -24,14 +24,19 @@ class Template {
   Template& operator=(Template&&) noexcept;
   ~Template();
 
-  // `variables`: a JSON object; its members are what the template sees by name. Errors, each with
-  // the line of the template: "template-value", "template-unsupported" (no such filter or test),
-  // "template-limit", "template-raised" (raise_exception; `found` is the template's own message).
-  Result<std::string> render(const nlohmann::ordered_json& variables, const Limits& limits = {},
+  // Sets what the template sees by name.
+  using Variables = std::function<Eval<void>(Runtime&, Dict& variables)>;
+
+  // Errors, each with the line of the template: "template-value", "template-unsupported" (no such
+  // filter or test), "template-limit", "template-raised" (raise_exception; `found` is the
+  // template's own message); "out-of-memory".
+  Result<std::string> render(const Variables& variables, const Limits& limits = {},
                              std::optional<std::tm> now = std::nullopt) const;
 
  private:
   struct Tree;
+  Result<std::string> run(const Variables& variables, const Limits& limits,
+                          std::optional<std::tm> now) const;
   explicit Template(std::unique_ptr<const Tree> tree);
   std::unique_ptr<const Tree> tree_;
 };

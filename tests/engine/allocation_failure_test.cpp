@@ -10,7 +10,6 @@
 #include <new>
 
 #include "engine/chat_template.h"
-#include "engine/jinja/template.h"
 #include "engine/memory_plan.h"
 #include "engine/session.h"
 #include "engine/tokenizer/tokenizer.h"
@@ -62,24 +61,23 @@ void* __wrap_mmap(void* address, size_t size, int protection, int flags, int fd,
 namespace quern::engine {
 namespace {
 
-// While it lives no allocation fails: destructors of the JSON library allocate, and cannot fail.
-class Spared {
- public:
-  Spared() = default;
-  Spared(const Spared&) = delete;
-  Spared& operator=(const Spared&) = delete;
-  ~Spared() { until_failure = left_; }
+// A conversation with a tool's call, whose arguments are JSON text. Its JSON is the caller's, who
+// makes it once.
+const std::vector<Message>& conversation() {
+  static const nlohmann::ordered_json arguments = {{"numbers", {1, 2.5, nullptr}},
+                                                   {"deep", {{"x", true}}}};
+  static const std::vector<Message> messages = {
+      {"user", "Hello!"},
+      {"assistant",
+       "",
+       {{"tool_calls", {{{"function", {{"name", "add"}, {"arguments", arguments.dump()}}}}}}}},
+      {"user", "And now?"}};
+  return messages;
+}
 
- private:
-  const int64_t left_ = until_failure.exchange(0);
-};
-
-// A question in the model's chat template. Messages are JSON while it is rendered.
 Result<std::vector<int32_t>> chat_prompt(const gguf::File& file, const Tokenizer& tokenizer) {
-  const Spared spared;
   QUERN_TRY(const ChatTemplate chat, ChatTemplate::from_file(file, tokenizer));
-  const Message question[] = {{"user", "Hello!"}};
-  QUERN_TRY(const std::string text, chat.render(question));
+  QUERN_TRY(const std::string text, chat.render(conversation()));
   return tokenizer.encode_rendered(text);
 }
 
@@ -89,8 +87,6 @@ Status run() {
   QUERN_TRY(gguf::File file,
             gguf::File::open(QUERN_SOURCE_DIR "/models/quern-tiny-stories-Q4_K_M.gguf"));
   QUERN_TRY(const Tokenizer tokenizer, Tokenizer::from_file(file));
-  const std::string_view source = file.text("tokenizer.chat_template");
-  QUERN_TRY(const auto parsed, jinja::Template::parse(source));
   QUERN_TRY(const std::vector<int32_t> prompt, chat_prompt(file, tokenizer));
   QUERN_TRY(const Model model, read_model(file));
   const EngineOptions options{.threads = 2, .context = 64, .batch_rows = 8};

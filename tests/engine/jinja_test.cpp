@@ -15,7 +15,8 @@ using nlohmann::ordered_json;
 Result<std::string> render(const std::string& source, const ordered_json& variables = {},
                            const Limits& limits = {}) {
   QUERN_TRY(const Template parsed, Template::parse(source));
-  return parsed.render(variables.is_null() ? ordered_json::object() : variables, limits);
+  return parsed.render(
+      [&](Runtime& runtime, Dict& names) { return runtime.set_members(names, variables); }, limits);
 }
 
 // The output of Jinja2 is recorded beside each template.

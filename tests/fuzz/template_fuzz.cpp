@@ -22,7 +22,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (parsed.error().message.find('\n') != std::string::npos) std::abort();
     return 0;
   }
-  const auto text = parsed->render(kVariables, limits);
+  const auto text = parsed->render(
+      [&](auto& runtime, auto& names) { return runtime.set_members(names, kVariables); }, limits);
   if (text ? text->size() > limits.output_bytes
            : text.error().message.find('\n') != std::string::npos) {
     std::abort();
