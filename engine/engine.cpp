@@ -6,83 +6,20 @@
 #include <cassert>
 #include <thread>
 
-#include "engine/device_trust.h"
-#include "engine/devices.h"
+#include "engine/engine_backend.h"
 #include "engine/load_weights.h"
 #include "gguf/exceptions.h"
 
 namespace quern::engine {
 namespace {
 
-// A batch's arrays, gathered from rows. Sequences are numbered in order of appearance.
-struct Gathered {
-  struct Growth {
-    Sequence* sequence;
-    uint32_t rows;
-  };
-
-  std::vector<int32_t> tokens;
-  std::vector<uint32_t> positions, sequences, logit_rows;
-  std::vector<Growth> growth;  // per sequence
-  std::vector<std::span<const uint32_t>> block_tables;
-  std::vector<kernels::StateSlots> states;  // per sequence
-
-  explicit Gathered(std::span<const Row> rows) {
-    for (const Row& row : rows) {
-      if (growth.empty() || growth.back().sequence != row.sequence) {
-        growth.push_back({row.sequence, 0});
-      }
-      if (row.logits) logit_rows.push_back(static_cast<uint32_t>(tokens.size()));
-      tokens.push_back(row.token);
-      positions.push_back(row.sequence->length() + growth.back().rows++);
-      sequences.push_back(static_cast<uint32_t>(growth.size() - 1));
-    }
-  }
-};
-
-// Lets the CPU do the part of devices that compute wrong, and says so in warnings.
-Status distrust(const Placement& placement,
-                std::span<const std::unique_ptr<kernels::Backend>> devices,
-                std::vector<size_t>& device_of, std::vector<std::string>& warnings) {
-  for (size_t i = 1; i < devices.size(); ++i) {
-    const std::string& name = placement.devices[i - 1];
-    QUERN_TRY(const DeviceTrust trust,
-              device_trust(name, *devices[i], {.cache_folder = placement.cache_folder}));
-    if (trust.faults.empty()) continue;
-    const std::string text =
-        fmt::format("{} computes wrong here ({})", escape(name), trust.summary());
-    if (placement.strict) return fail(ErrorKind::kFailure, "device-wrong", text);
-    std::ranges::replace(device_of, i, size_t{0});
-    warnings.push_back(text + ": the CPU does its part");
-  }
-  return {};
-}
-
-// The CPU alone, or with the devices that the placement names.
-Result<std::unique_ptr<kernels::Backend>> make_backend(const Model& model,
-                                                       const EngineOptions& options,
-                                                       std::vector<std::string>& warnings) {
-  QUERN_CHECK(check_devices(options.placement));
-  std::unique_ptr<kernels::Backend> cpu = kernels::make_cpu_backend(options.threads);
-  QUERN_TRY(std::vector<size_t> device_of,
-            place(model.program, model.config.layers, options.placement));
-  if (std::ranges::all_of(device_of, [](size_t device) { return device == 0; })) return cpu;
-  std::vector<std::unique_ptr<kernels::Backend>> devices;
-  devices.push_back(std::move(cpu));
-  for (const std::string& name : options.placement.devices) {
-    QUERN_TRY(std::unique_ptr<kernels::Backend> device,
-              make_device(name, options.placement.cache_folder));
-    devices.push_back(std::move(device));
-  }
-  // Without a place to remember the result a test would cost seconds every time.
-  if (!options.placement.cache_folder.empty()) {
-    QUERN_CHECK(distrust(options.placement, devices, device_of, warnings));
-  }
-  return kernels::make_split_backend(std::move(devices), std::move(device_of));
-}
-
 // One more than the sequences need: a fork that writes first copies the block it shares.
 uint64_t cache_blocks(const EngineOptions& options) { return sequence_blocks(options) + 1; }
+
+tl::unexpected<Error> state_lost() {
+  return fail(ErrorKind::kFailure, "state-lost",
+              "a device failed, and what it had computed is lost: the CPU must compute it again");
+}
 
 }  // namespace
 
@@ -127,12 +64,34 @@ kernels::MaxBatch max_batch(const EngineOptions& options) {
       .rows = options.batch_rows, .logit_rows = options.logit_rows, .positions = options.context};
 }
 
-Engine::Engine(gguf::File file, Model model, const EngineOptions& options,
-               std::unique_ptr<kernels::Backend> backend)
-    : file_(std::move(file)),
-      model_(std::move(model)),
-      options_(options),
-      backend_(std::move(backend)) {
+// A batch's arrays, gathered from rows. Sequences are numbered in order of appearance.
+struct Engine::Gathered {
+  struct Growth {
+    Sequence* sequence;
+    uint32_t rows;
+  };
+
+  std::vector<int32_t> tokens;
+  std::vector<uint32_t> positions, sequences, logit_rows;
+  std::vector<Growth> growth;  // per sequence
+  std::vector<std::span<const uint32_t>> block_tables;
+  std::vector<kernels::StateSlots> states;  // per sequence
+
+  explicit Gathered(std::span<const Row> rows) {
+    for (const Row& row : rows) {
+      if (growth.empty() || growth.back().sequence != row.sequence) {
+        growth.push_back({row.sequence, 0});
+      }
+      if (row.logits) logit_rows.push_back(static_cast<uint32_t>(tokens.size()));
+      tokens.push_back(row.token);
+      positions.push_back(row.sequence->length() + growth.back().rows++);
+      sequences.push_back(static_cast<uint32_t>(growth.size() - 1));
+    }
+  }
+};
+
+Engine::Engine(gguf::File file, Model model, const EngineOptions& options)
+    : file_(std::move(file)), model_(std::move(model)), options_(options) {
   const LongRope& longer = model_.long_rope;
   if (options_.context > longer.beyond) model_.program.ropes[0] = longer.rope;
 }
@@ -145,30 +104,79 @@ Result<std::unique_ptr<Engine>> Engine::load_checked(gguf::File file,
                                                      const EngineOptions& options) {
   QUERN_TRY(Model model, read_model(file));
   const EngineOptions resolved = resolve(options, model);
-  QUERN_TRY(std::unique_ptr<kernels::Backend> backend,
-            make_backend(model, resolved, model.warnings));
-  stack_weights(file, model);
-  LoadProgress progress(options.progress, model.weights, options.check_weights ? 2 : 1);
-  if (options.check_weights) {
-    if (Status status = check_weights(file, model.weights, resolved.threads, progress); !status) {
-      status.error().path = file.path();
-      return tl::unexpected(std::move(status.error()));
-    }
-  }
-  std::unique_ptr<Engine> engine(
-      new Engine(std::move(file), std::move(model), resolved, std::move(backend)));
-  QUERN_CHECK(engine->allocate(progress));
+  std::unique_ptr<Engine> engine(new Engine(std::move(file), std::move(model), resolved));
+  std::string retreated;
+  QUERN_CHECK(engine->open_devices(retreated));
+  QUERN_CHECK(engine->read_weights(retreated));
+  if (!retreated.empty()) engine->model_.warnings.push_back(std::move(retreated));
   QUERN_CHECK(engine->file_.check_unchanged());
   return engine;
 }
 
-Status Engine::allocate(LoadProgress& progress) {
+Status Engine::open_devices(std::string& retreated) {
+  auto backend = make_backend(model_, options_, model_.warnings);
+  while (!backend) {
+    if (!can_go_on(backend.error(), options_.placement)) {
+      return tl::unexpected(std::move(backend.error()));
+    }
+    QUERN_CHECK(retreat(backend.error(), retreated));
+    backend = make_backend(model_, options_, model_.warnings);
+  }
+  backend_ = std::move(*backend);
+  return {};
+}
+
+Status Engine::read_weights(std::string& retreated) {
+  stack_weights(file_, model_);
+  LoadProgress progress(options_.progress, model_.weights, options_.check_weights ? 2 : 1);
+  if (options_.check_weights) {
+    if (Status status = check_weights(file_, model_.weights, options_.threads, progress); !status) {
+      status.error().path = file_.path();
+      return status;
+    }
+  }
   QUERN_CHECK(check_context(options_, model_));
+  for (;;) {
+    const Status status = allocate(progress);
+    if (status || !can_go_on(status.error(), options_.placement)) return status;
+    QUERN_CHECK(retreat(status.error(), retreated));
+    QUERN_CHECK(open_devices(retreated));
+  }
+}
+
+void Engine::close_devices() {
+  executable_.reset();
+  if (pool_) pool_->replace(nullptr);
+  backend_.reset();
+}
+
+Status Engine::retreat(const Error& error, std::string& said) {
+  close_devices();
+  const bool memory = error.code == "device-memory";
+  QUERN_TRY(options_, memory ? with_fewer_layers(file_, model_, options_)
+                             : without_devices(file_, model_, options_));
+  const Placement& left = options_.placement;
+  said = error.message + ": ";
+  if (left.layers == 0 && left.rules.empty()) {
+    said += "the CPU does its part";
+  } else {
+    said += fmt::format("{} of {} layers on devices", std::min(left.layers, model_.config.layers),
+                        model_.config.layers);
+  }
+  stack_weights(file_, model_);  // copies that were packed are gone
+  return {};
+}
+
+Status Engine::allocate(LoadProgress& progress) {
   const auto blocks = static_cast<uint32_t>(cache_blocks(options_));
   const auto states = static_cast<uint32_t>(state_slots(options_, model_.program));
   QUERN_TRY(std::unique_ptr<kernels::Cache> cache,
             backend_->make_cache(model_.program, options_.cache, blocks, states));
-  pool_ = std::make_unique<StatePool>(std::move(cache), blocks, states);
+  if (pool_) {
+    pool_->replace(std::move(cache));
+  } else {
+    pool_ = std::make_unique<StatePool>(std::move(cache), blocks, states);
+  }
   const auto packed = [&](kernels::WeightId id) {
     file_.release(model_.weights[id].bytes);
     progress.add(model_.weights[id].bytes.size());
@@ -182,6 +190,42 @@ Status Engine::allocate(LoadProgress& progress) {
   return {};
 }
 
+Error Engine::without_device(Error error) {
+  if (!can_go_on(error, options_.placement)) return error;
+  close_devices();
+  Result<EngineOptions> left = without_devices(file_, model_, options_);
+  if (!left) return left.error();
+  options_ = std::move(*left);
+  stack_weights(file_, model_);
+  if (options_.notice) options_.notice(error.message + ": the CPU goes on alone");
+  return state_lost().value();
+}
+
+Status Engine::go_on(const CancelToken& cancel) {
+  if (!backend_) backend_ = kernels::make_cpu_backend(options_.threads);
+  LoadProgress progress([&](double) { return !cancel; }, model_.weights, 1);
+  return allocate(progress);
+}
+
+Status Engine::check_rows(const Gathered& gathered) const {
+  for (const int32_t token : gathered.tokens) {
+    if (token < 0 || static_cast<uint32_t>(token) >= vocabulary()) {
+      return bad_input(
+          "token-range",
+          fmt::format("token id {} is not in the vocabulary of {} tokens", token, vocabulary()));
+    }
+  }
+  for (const auto& [sequence, count] : gathered.growth) {
+    if (sequence->lost()) return state_lost();
+    if (sequence->length() + count > options_.context) {
+      return bad_input("context-full",
+                       fmt::format("{} tokens do not fit into the context of {} positions",
+                                   sequence->length() + count, options_.context));
+    }
+  }
+  return {};
+}
+
 Result<std::span<const float>> Engine::step(std::span<const Row> rows, const CancelToken& cancel) {
   return catch_exceptions([&] { return compute(rows, cancel); });
 }
@@ -191,34 +235,26 @@ Result<std::span<const float>> Engine::compute(std::span<const Row> rows,
   assert(!rows.empty() && rows.size() <= options_.batch_rows);
   Gathered gathered(rows);
   assert(gathered.logit_rows.size() <= options_.logit_rows);
-  for (const int32_t token : gathered.tokens) {
-    if (token < 0 || static_cast<uint32_t>(token) >= vocabulary()) {
-      return bad_input(
-          "token-range",
-          fmt::format("token id {} is not in the vocabulary of {} tokens", token, vocabulary()));
-    }
+  if (!executable_) {
+    QUERN_CHECK(go_on(cancel));
   }
+  QUERN_CHECK(check_rows(gathered));
   for (const auto& [sequence, count] : gathered.growth) {
-    if (sequence->length() + count > options_.context) {
-      return bad_input("context-full",
-                       fmt::format("{} tokens do not fit into the context of {} positions",
-                                   sequence->length() + count, options_.context));
-    }
     QUERN_CHECK(sequence->reserve(count));
     gathered.block_tables.push_back(sequence->blocks());
     gathered.states.push_back(sequence->states());
   }
-  QUERN_TRY(const std::span<const float> logits,
-            executable_->run({.tokens = gathered.tokens,
-                              .positions = gathered.positions,
-                              .sequences = gathered.sequences,
-                              .block_tables = gathered.block_tables,
-                              .logit_rows = gathered.logit_rows,
-                              .states = gathered.states},
-                             cancel));
+  const auto logits = executable_->run({.tokens = gathered.tokens,
+                                        .positions = gathered.positions,
+                                        .sequences = gathered.sequences,
+                                        .block_tables = gathered.block_tables,
+                                        .logit_rows = gathered.logit_rows,
+                                        .states = gathered.states},
+                                       cancel);
+  if (!logits) return tl::unexpected(without_device(logits.error()));
   QUERN_CHECK(file_.check_unchanged());
   for (const auto& [sequence, count] : gathered.growth) sequence->advance(count);
-  return logits;
+  return *logits;
 }
 
 }  // namespace quern::engine

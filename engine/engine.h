@@ -36,6 +36,10 @@ struct EngineOptions {
   // Told how far loading is, 0 to 1: every few megabytes while weights are checked, after each one
   // that is packed. False ends loading ("cancelled").
   std::function<bool(double)> progress = {};
+  // Told in one sentence when a device fails after loading and the CPU goes on alone.
+  std::function<void(const std::string&)> notice = {};
+  // Opens a device of the placement in another way than make_device does: for tests.
+  std::function<Result<std::unique_ptr<kernels::Backend>>(const std::string&)> open_device = {};
 };
 
 // The options with their defaults filled in for a model.
@@ -62,7 +66,8 @@ class Engine {
  public:
   // Takes the file; it stays mapped as long as the engine lives. Errors: those of read_model,
   // "weights-corrupt", "cancelled", "context-range", "out-of-memory", "threads", "file-changed";
-  // those of place and of the devices.
+  // those of place, and with Placement::strict of the devices. Otherwise, after a failure of a
+  // device, fewer layers or none are on devices, as options() and a warning of the model say.
   static Result<std::unique_ptr<Engine>> load(gguf::File file, const EngineOptions& options);
 
   const gguf::File& file() const { return file_; }
@@ -76,21 +81,36 @@ class Engine {
   // Computes all rows (at most batch_rows; rows of a sequence in order, next to each other) and
   // appends them to their sequences. Returns logits [rows that want them][vocabulary], valid until
   // the next step. On an error no sequence has grown. Errors: "token-range", "context-full",
-  // "cache-full", "cancelled", "file-changed", "out-of-memory".
+  // "cache-full", "cancelled", "file-changed", "out-of-memory"; with Placement::strict those of a
+  // device, otherwise "state-lost" when one has failed: all sequences are lost (Sequence::lost)
+  // and, after a rewind, can be computed again, on the CPU.
   Result<std::span<const float>> step(std::span<const Row> rows, const CancelToken& cancel);
 
   // See kernels::Executable; seconds has one value per operation of model().program, or none.
-  void time_operations(std::span<double> seconds) { executable_->time_operations(seconds); }
+  void time_operations(std::span<double> seconds) {
+    if (executable_) executable_->time_operations(seconds);
+  }
   void observe_inputs(const kernels::Executable::InputObserver& observer) {
-    executable_->observe_inputs(observer);
+    if (executable_) executable_->observe_inputs(observer);
   }
 
  private:
-  Engine(gguf::File file, Model model, const EngineOptions& options,
-         std::unique_ptr<kernels::Backend> backend);
+  struct Gathered;
+
+  Engine(gguf::File file, Model model, const EngineOptions& options);
   static Result<std::unique_ptr<Engine>> load_checked(gguf::File file,
                                                       const EngineOptions& options);
+  // These say in `retreated` what was left to the CPU for a device's failure.
+  Status open_devices(std::string& retreated);
+  Status read_weights(std::string& retreated);
+  Status retreat(const Error& error, std::string& retreated);
+  void close_devices();
+  // Makes the cache and the executable, on the devices that are open.
   Status allocate(LoadProgress& progress);
+  // What to tell the caller of a failed step: if it was a device, the CPU is alone from here on.
+  Error without_device(Error error);
+  Status go_on(const CancelToken& cancel);  // makes what without_device() has left to be made
+  Status check_rows(const Gathered& gathered) const;
   Result<std::span<const float>> compute(std::span<const Row> rows, const CancelToken& cancel);
 
   gguf::File file_;
@@ -98,7 +118,7 @@ class Engine {
   EngineOptions options_;
   std::unique_ptr<kernels::Backend> backend_;
   std::unique_ptr<StatePool> pool_;
-  std::unique_ptr<kernels::Executable> executable_;
+  std::unique_ptr<kernels::Executable> executable_;  // null: a device has failed, see go_on()
 };
 
 }  // namespace quern::engine

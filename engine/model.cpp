@@ -87,6 +87,7 @@ Result<Model> read_model(const gguf::File& file) {
 
 void stack_weights(const gguf::File& file, Model& model) {
   for (StackedWeight& stacked : model.stacked) {
+    stacked.bytes.clear();
     stacked.bytes.reserve(model.program.weights[stacked.weight].bytes());
     for (const gguf::TensorView& piece : stacked.pieces) {
       stacked.bytes.insert(stacked.bytes.end(), piece.bytes.begin(), piece.bytes.end());

@@ -34,7 +34,8 @@ struct Placement {
   uint32_t layers = kEverything;
   std::vector<Rule> rules;        // the first that matches counts, whatever `layers` says
   std::string cache_folder = {};  // where devices keep compiled kernels; empty: nowhere
-  bool strict = false;  // a device that computes wrong is an error; otherwise the CPU does its part
+  // A device that computes wrong, or fails, is an error; otherwise the CPU does its part.
+  bool strict = false;
   Choice choice = Choice::kAsked;  // made by fit_memory; the engine places `layers`
 };
 

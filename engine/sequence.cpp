@@ -36,8 +36,14 @@ void SharedIds::release(uint32_t id) {
   if (--users_[id] == 0) free_.push_back(id);
 }
 
+void StatePool::replace(std::unique_ptr<kernels::Cache> cache) {
+  cache_ = std::move(cache);
+  ++generation_;
+}
+
 Sequence::Sequence(Sequence&& other) noexcept
     : pool_(other.pool_),
+      generation_(other.generation_),
       blocks_(std::exchange(other.blocks_, {})),
       past_(std::exchange(other.past_, {})),
       next_slot_(std::exchange(other.next_slot_, {})),
@@ -45,6 +51,7 @@ Sequence::Sequence(Sequence&& other) noexcept
 
 Sequence& Sequence::operator=(Sequence&& other) noexcept {
   std::swap(pool_, other.pool_);
+  std::swap(generation_, other.generation_);
   std::swap(blocks_, other.blocks_);
   std::swap(past_, other.past_);
   std::swap(next_slot_, other.next_slot_);
@@ -59,6 +66,7 @@ Sequence::~Sequence() {
 
 Sequence Sequence::fork() const {
   Sequence copy(*pool_);
+  copy.generation_ = generation_;
   copy.blocks_ = blocks_;
   copy.past_ = past_;
   copy.length_ = length_;
@@ -69,6 +77,8 @@ Sequence Sequence::fork() const {
 
 void Sequence::rewind(uint32_t length) {
   assert(length <= length_);
+  if (lost()) length = 0;
+  generation_ = pool_->generation();
   while (!past_.empty() && past_.back().length > length) {
     pool_->states().release(past_.back().slot);
     past_.pop_back();

@@ -36,6 +36,10 @@ class StatePool {
       : cache_(std::move(cache)), blocks_(blocks), states_(states) {}
 
   kernels::Cache& cache() { return *cache_; }
+  // Another cache of as many blocks and states, or none for now: what sequences have computed is
+  // lost, what they use stays theirs.
+  void replace(std::unique_ptr<kernels::Cache> cache);
+  uint32_t generation() const { return generation_; }  // of the cache
   SharedIds& blocks() { return blocks_; }
   SharedIds& states() { return states_; }
   bool recurrent() const { return states_.count() > 0; }
@@ -43,6 +47,7 @@ class StatePool {
  private:
   std::unique_ptr<kernels::Cache> cache_;
   SharedIds blocks_, states_;
+  uint32_t generation_ = 0;
 };
 
 // States of its past that a sequence keeps, the present one included: what rewind() can return to.
@@ -54,12 +59,14 @@ inline constexpr uint32_t kStatesPerSequence = 8;
 // pool.
 class Sequence {
  public:
-  explicit Sequence(StatePool& pool) : pool_(&pool) {}
+  explicit Sequence(StatePool& pool) : pool_(&pool), generation_(pool.generation()) {}
   Sequence(Sequence&& other) noexcept;
   Sequence& operator=(Sequence&& other) noexcept;
   ~Sequence();
 
   uint32_t length() const { return length_; }
+  // Whether what it has computed was in a cache that is gone; rewind() makes it usable again.
+  bool lost() const { return generation_ != pool_->generation(); }
   std::span<const uint32_t> blocks() const { return blocks_; }
   kernels::StateSlots states() const;  // for the rows that were reserved
 
@@ -67,7 +74,7 @@ class Sequence {
   Sequence fork() const;
   // Forgets positions from `length` on; `length` must not be larger than length(). A recurrent
   // model returns to the last state it has kept from before, so that length() may be less than
-  // `length` afterwards: the rows between must be computed again.
+  // `length` afterwards: the rows between must be computed again. A lost sequence forgets all.
   void rewind(uint32_t length);
 
   // Makes positions [length(), length() + count) writable. Errors: "cache-full".
@@ -85,6 +92,7 @@ class Sequence {
   bool forget_state(bool only_own);
 
   StatePool* pool_;
+  uint32_t generation_;  // of the cache that it is in
   std::vector<uint32_t> blocks_;
   std::vector<Past> past_;             // ascending; the last one is the present
   std::optional<uint32_t> next_slot_;  // where the next step leaves its state

@@ -62,8 +62,13 @@ Status Session::advance(const CancelToken& cancel) {
     for (size_t i = first; i < first + count; ++i) {
       rows.push_back({&sequence_, tokens_[i], i + 1 == tokens_.size()});
     }
-    QUERN_TRY(const std::span<const float> logits, engine_->step(rows, cancel));
-    logits_.assign(logits.begin(), logits.end());
+    const auto logits = engine_->step(rows, cancel);
+    if (!logits && logits.error().code == "state-lost") {
+      sequence_.rewind(sequence_.length());
+      continue;
+    }
+    if (!logits) return tl::unexpected(logits.error());
+    logits_.assign(logits->begin(), logits->end());
   }
   return {};
 }

@@ -39,7 +39,8 @@ class Session {
 
  private:
   Session(const Session& other, Sequence sequence);
-  // Computes all tokens that are not in the cache yet; the last one's logits go to logits_.
+  // Computes all tokens that are not in the cache yet; the last one's logits go to logits_. When a
+  // device fails these are all tokens, which the CPU then computes.
   Status advance(const CancelToken& cancel);
 
   Engine* engine_;

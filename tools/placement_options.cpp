@@ -62,9 +62,10 @@ void add_placement_options(CLI::App& command, engine::Placement& placement) {
           "'ffn_.*_exps=cpu'; may be repeated, the first match counts")
       ->allow_extra_args(false)
       ->option_text("PATTERN=DEVICE");
-  command.add_flag("--strict", placement.strict,
-                   "stop when a device computes wrong (see `quern doctor`); otherwise the CPU does "
-                   "its part");
+  command.add_flag(
+      "--strict", placement.strict,
+      "stop when a device computes wrong (see `quern doctor`) or fails; otherwise the CPU does "
+      "its part");
 }
 
 }  // namespace quern::tools

@@ -79,6 +79,7 @@ Result<std::unique_ptr<RunModel>> load(RunModelOptions options) {
     progress.update(fraction);
     return !cancel_token();
   };
+  options.engine.notice = [](const std::string& said) { print_warnings({&said, 1}); };
   auto model = RunModel::load(std::move(options), cancel_token());
   if (signals && signals->end_signal() != 0) {
     progress.clear();

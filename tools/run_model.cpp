@@ -45,6 +45,15 @@ Result<gguf::File> open_file(const std::string& path, gguf::OpenOptions& open,
   return gguf::File::open(path, open);
 }
 
+// The plan of what the engine does, where a device has failed and less is left to devices.
+Status plan_as_loaded(const engine::Engine& engine, const PlanRequest& request, engine::Fit& fit) {
+  const engine::EngineOptions& options = engine.options();
+  if (options.placement.layers == fit.plan.options.placement.layers) return {};
+  QUERN_TRY(fit.plan,
+            plan_memory(engine.file(), engine.model(), options, request.access, request.devices));
+  return {};
+}
+
 }  // namespace
 
 RunModel::RunModel(RunModelOptions options, const engine::CancelToken& cancel, Loaded loaded,
@@ -74,6 +83,7 @@ Result<RunModel::Loaded> RunModel::load_engine(const RunModelOptions& options) {
   QUERN_TRY(engine::Fit fit, plan_within_budget(file, model, request));
   QUERN_TRY(std::unique_ptr<engine::Engine> engine,
             engine::Engine::load(std::move(file), fit.plan.options));
+  QUERN_CHECK(plan_as_loaded(*engine, request, fit));
   return Loaded{std::move(engine), std::move(request), std::move(fit), std::move(warnings)};
 }
 
@@ -223,6 +233,7 @@ Result<Answer> RunModel::answer(const engine::Prompt& prompt, size_t limit,
   answer.statistics.cached_tokens = *kept;
   answer.statistics.prefill_s = seconds_since(start);
   QUERN_TRY(answer.stop, decode(limit, on_token, start, answer));
+  QUERN_CHECK(plan_as_loaded(*engine_, request_, fit_));
   answer.statistics.decode_s = seconds_since(start) - answer.statistics.first_token_s;
   return answer;
 }

@@ -19,9 +19,7 @@ Status check(VkResult result, std::string_view what) {
                   fmt::format("there is not enough memory for the GPU driver to {}", what));
     case VK_ERROR_DEVICE_LOST:
       return fail(ErrorKind::kFailure, "device-lost",
-                  fmt::format("the GPU stopped answering when asked to {}; use --device cpu, or "
-                              "look for its driver's messages",
-                              what));
+                  fmt::format("the GPU stopped answering when asked to {}", what));
     default:
       return fail(
           ErrorKind::kFailure, "vulkan",

@@ -56,7 +56,7 @@ uint32_t activation_code(Activation activation) {
 
 Status OpRecorder::unsupported(std::string_view what) {
   return fail(ErrorKind::kUnsupported, "vulkan-op",
-              fmt::format("Quern's Vulkan shaders cannot compute {} yet; use --device cpu", what));
+              fmt::format("Quern's Vulkan shaders cannot compute {} yet", what));
 }
 
 Status OpRecorder::record(const Op& op) {

@@ -1,0 +1,118 @@
+#include "engine/engine_backend.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "engine/device_trust.h"
+#include "engine/devices.h"
+#include "engine/memory_plan.h"
+#include "kernels/system_memory.h"
+
+namespace quern::engine {
+namespace {
+
+// Lets the CPU do the part of devices that compute wrong, and says so in warnings.
+Status distrust(const Placement& placement,
+                std::span<const std::unique_ptr<kernels::Backend>> devices,
+                std::vector<size_t>& device_of, std::vector<std::string>& warnings) {
+  for (size_t i = 1; i < devices.size(); ++i) {
+    const std::string& name = placement.devices[i - 1];
+    QUERN_TRY(const DeviceTrust trust,
+              device_trust(name, *devices[i], {.cache_folder = placement.cache_folder}));
+    if (trust.faults.empty()) continue;
+    const std::string text =
+        fmt::format("{} computes wrong here ({})", escape(name), trust.summary());
+    if (placement.strict) return fail(ErrorKind::kFailure, "device-wrong", text);
+    std::ranges::replace(device_of, i, size_t{0});
+    warnings.push_back(text + ": the CPU does its part");
+  }
+  return {};
+}
+
+Result<std::vector<DeviceProfile>> describe(const std::vector<std::string>& names) {
+  std::vector<DeviceProfile> profiles;
+  for (const std::string& name : names) {
+    QUERN_TRY(DeviceProfile profile, describe_device(name));
+    profiles.push_back(std::move(profile));
+  }
+  return profiles;
+}
+
+// Packed weights are faster, but the system ends a process that takes what is not there.
+Status keep_mapped_if_short(const gguf::File& file, const Model& model, EngineOptions& options) {
+  const auto memory = kernels::system_memory();
+  if (!memory) return {};
+  QUERN_TRY(const MemoryPlan plan, plan_memory(file, model, options));
+  if (plan.host_peak() > memory->available) options.weights = kernels::WeightHome::kMapped;
+  return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<kernels::Backend>> make_backend(const Model& model,
+                                                       const EngineOptions& options,
+                                                       std::vector<std::string>& warnings) {
+  QUERN_CHECK(check_devices(options.placement));
+  std::unique_ptr<kernels::Backend> cpu = kernels::make_cpu_backend(options.threads);
+  QUERN_TRY(std::vector<size_t> device_of,
+            place(model.program, model.config.layers, options.placement));
+  if (std::ranges::all_of(device_of, [](size_t device) { return device == 0; })) return cpu;
+  std::vector<std::unique_ptr<kernels::Backend>> devices;
+  devices.push_back(std::move(cpu));
+  for (const std::string& name : options.placement.devices) {
+    QUERN_TRY(std::unique_ptr<kernels::Backend> device,
+              options.open_device ? options.open_device(name)
+                                  : make_device(name, options.placement.cache_folder));
+    devices.push_back(std::move(device));
+  }
+  // Without a place to remember the result a test would cost seconds every time.
+  if (!options.placement.cache_folder.empty()) {
+    QUERN_CHECK(distrust(options.placement, devices, device_of, warnings));
+  }
+  return kernels::make_split_backend(std::move(devices), std::move(device_of));
+}
+
+bool can_go_on(const Error& error, const Placement& placement) {
+  constexpr std::string_view kDeviceErrors[] = {"device-memory", "device-lost", "vulkan",
+                                                "vulkan-op"};
+  const bool uses_devices = placement.layers > 0 || !placement.rules.empty();
+  return uses_devices && !placement.strict &&
+         std::ranges::find(kDeviceErrors, error.code) != std::end(kDeviceErrors);
+}
+
+Result<EngineOptions> without_devices(const gguf::File& file, const Model& model,
+                                      EngineOptions options) {
+  options.placement.layers = 0;
+  options.placement.rules.clear();
+  QUERN_CHECK(keep_mapped_if_short(file, model, options));
+  return options;
+}
+
+Result<EngineOptions> with_fewer_layers(const gguf::File& file, const Model& model,
+                                        EngineOptions options) {
+  QUERN_TRY(const auto profiles, describe(options.placement.devices));
+  Budgets budgets;
+  for (const DeviceProfile& profile : profiles) {
+    budgets.devices.push_back(profile.memory > 0 ? profile.free : Budgets::kAnything);
+  }
+  uint32_t& layers = options.placement.layers;
+  const auto fits = [&]() -> Result<bool> {
+    QUERN_TRY(const MemoryPlan plan,
+              plan_memory(file, model, options, gguf::OpenOptions::Access::kMap, profiles));
+    return plan.fits(budgets);
+  };
+  layers = std::min(layers, model.config.layers + 1);
+  QUERN_TRY(bool fit, fits());
+  if (fit) layers = layers * 3 / 4;
+  while (layers > 0) {
+    if (!fit) --layers;
+    QUERN_TRY(fit, fits());
+    if (fit) break;
+  }
+  if (layers == 0) return without_devices(file, model, std::move(options));
+  QUERN_CHECK(keep_mapped_if_short(file, model, options));
+  return options;
+}
+
+}  // namespace quern::engine
