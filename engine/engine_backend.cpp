@@ -76,7 +76,8 @@ Result<std::unique_ptr<kernels::Backend>> make_backend(const Model& model,
 bool can_go_on(const Error& error, const Placement& placement) {
   constexpr std::string_view kDeviceErrors[] = {"device-memory", "device-lost", "vulkan",
                                                 "vulkan-op"};
-  const bool uses_devices = placement.layers > 0 || !placement.rules.empty();
+  const bool uses_devices =
+      !placement.devices.empty() && (placement.layers > 0 || !placement.rules.empty());
   return uses_devices && !placement.strict &&
          std::ranges::find(kDeviceErrors, error.code) != std::end(kDeviceErrors);
 }
