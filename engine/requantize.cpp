@@ -3,7 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cstring>
+#include <deque>
+#include <map>
 
 #include "engine/metadata.h"
 #include "gguf/exceptions.h"
@@ -38,6 +41,52 @@ bool matches(std::string_view pattern, std::string_view text) {
   }
   return pattern.find_first_not_of('*', p) == std::string_view::npos;
 }
+
+// A tensor of one expert, as old Mixtral files have them: blk.L.ffn_up.E.weight is matrix E of
+// blk.L.ffn_up_exps.weight.
+struct ExpertTensor {
+  std::string stack;
+  uint64_t expert;
+};
+
+std::optional<ExpertTensor> expert_tensor(std::string_view name) {
+  constexpr std::string_view kEnd = ".weight";
+  if (!name.starts_with("blk.") || !name.ends_with(kEnd)) return {};
+  const std::string_view stem = name.substr(0, name.size() - kEnd.size());
+  const size_t dot = stem.rfind('.');
+  const std::string_view number = stem.substr(dot + 1);
+  ExpertTensor tensor{fmt::format("{}_exps.weight", stem.substr(0, dot)), 0};
+  const auto [end, error] =
+      std::from_chars(number.data(), number.data() + number.size(), tensor.expert);
+  if (dot < 4 || error != std::errc() || end != number.data() + number.size()) return {};
+  return tensor;
+}
+
+// The file's tensors for a mix, where experts that are apart count as the stack that they are.
+struct MixTensors {
+  std::vector<MixTensor> tensors;
+  std::vector<size_t> of;  // per tensor of the file: which of `tensors` it is
+
+  MixTensors(const gguf::File& file, uint32_t experts) {
+    std::map<std::string, size_t> stacks;
+    for (const gguf::TensorView& tensor : file.tensors()) {
+      of.push_back(tensors.size());
+      const auto expert = expert_tensor(tensor.name);
+      if (!expert) {
+        tensors.push_back({tensor.name, tensor.shape});
+        continue;
+      }
+      const auto [stack, is_new] = stacks.emplace(expert->stack, tensors.size());
+      of.back() = stack->second;
+      if (!is_new) continue;
+      names.push_back(expert->stack);
+      tensors.push_back({names.back(), {tensor.shape[0], tensor.shape[1], experts, 1}});
+    }
+  }
+
+ private:
+  std::deque<std::string> names;  // of stacks
+};
 
 // What the rules of a mix look at; works for architectures that the engine cannot run, too.
 Result<MixSubject> mix_subject(const gguf::File& file, bool has_importance) {
@@ -125,6 +174,9 @@ Result<kernels::EncodingError> Conversion::convert_matrix(const TensorPlan& plan
   const uint64_t to_bytes = gguf::info(plan.format).row_bytes(values);
   std::vector<float> importance;
   if (options_.importance) importance = options_.importance->of(tensor.name, matrix);
+  if (const auto expert = expert_tensor(tensor.name); options_.importance && expert) {
+    importance = options_.importance->of(expert->stack, expert->expert);
+  }
   if (!importance.empty() && importance.size() != values) {
     return refuse(file_, "imatrix-shape",
                   fmt::format("the importance data of {} are for another model: {} columns, not {}",
@@ -208,14 +260,12 @@ Result<std::vector<TensorPlan>> plan_formats(const gguf::File& file, const Mix& 
                                              std::span<const FormatOverride> overrides,
                                              bool has_importance) {
   QUERN_TRY(const MixSubject subject, mix_subject(file, has_importance));
-  std::vector<MixTensor> tensors;
-  for (const gguf::TensorView& tensor : file.tensors())
-    tensors.push_back({tensor.name, tensor.shape});
-  const auto formats = apply_mix(mix, subject, tensors);
+  const MixTensors mixed(file, subject.experts);
+  const auto formats = apply_mix(mix, subject, mixed.tensors);
   std::vector<TensorPlan> plan;
-  for (size_t i = 0; i < tensors.size(); ++i) {
+  for (size_t i = 0; i < mixed.of.size(); ++i) {
     const gguf::TensorView& tensor = file.tensors()[i];
-    plan.push_back({&tensor, formats[i].value_or(tensor.format)});
+    plan.push_back({&tensor, formats[mixed.of[i]].value_or(tensor.format)});
   }
   for (const FormatOverride& rule : overrides) QUERN_CHECK(apply_override(file, rule, plan));
   return plan;

@@ -105,6 +105,38 @@ TEST(SplitExperts, computeWhatStackedExpertsDo) {
   }
 }
 
+// Every expert gets the format and the bytes that it has in a stack, also where the rules of a mix
+// count tensors, and with importance data, which name the stack.
+TEST(SplitExperts, areQuantizedAsStackedExpertsAre) {
+  const test::TemporaryFolder folder;
+  const std::string old = folder.file("old.gguf"), path = folder.file("quantized.gguf");
+  write_old(golden_path(), old);
+  const auto stacked = gguf::File::open(golden_path()), split = gguf::File::open(old);
+  ASSERT_TRUE(stacked && split);
+  Importance importance;
+  for (const gguf::TensorView& tensor : stacked->tensors()) {
+    Importance::Sums sums{tensor.shape[0], {}, std::vector<float>(tensor.shape[2], 1)};
+    for (uint64_t i = 0; i < tensor.shape[0] * tensor.shape[2]; ++i) {
+      sums.squares.push_back(static_cast<float>(1 + i * 7 % 13));
+    }
+    if (tensor.dims > 1) importance.tensors.emplace(tensor.name, std::move(sums));
+  }
+  for (const char* name : {"Q8_0", "Q4_0", "Q5_1"}) {
+    for (const Importance* data :
+         {static_cast<const Importance*>(nullptr), &std::as_const(importance)}) {
+      const Mix& mix = *find_mix(name);
+      const RequantizeOptions with{.mix = &mix, .importance = data, .threads = 2};
+      const auto expected_plan = plan_formats(*stacked, mix, {}, data != nullptr);
+      const auto plan = plan_formats(*split, mix, {}, data != nullptr);
+      ASSERT_TRUE(expected_plan && plan);
+      const auto expected_path = folder.file("expected.gguf");
+      ASSERT_TRUE(requantize(*stacked, *expected_plan, with, expected_path));
+      ASSERT_TRUE(requantize(*split, *plan, with, path));
+      EXPECT_EQ(logits_of(path, options()), logits_of(expected_path, options())) << name;
+    }
+  }
+}
+
 TEST(SplitExperts, areRefusedWhereOneIsMissingOrDiffers) {
   const test::TemporaryFolder folder;
   const std::string path = folder.file("old.gguf");
