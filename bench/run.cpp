@@ -182,6 +182,7 @@ class Run {
     options.threads = threads;
     options.context = needed_context(options_.tests);
     options.cache = cache;
+    options.forks = 1;  // repetitions go on from the same past
     options.placement = options_.placement;
     return options;
   }

@@ -14,7 +14,13 @@ namespace quern::engine {
 namespace {
 
 // One more than the sequences need: a fork that writes first copies the block it shares.
-uint64_t cache_blocks(const EngineOptions& options) { return sequence_blocks(options) + 1; }
+uint64_t cache_blocks(const EngineOptions& options, uint32_t window = 0) {
+  return sequence_blocks(options, window) + 1;
+}
+
+uint64_t blocks_of(uint64_t positions) {
+  return (positions + kernels::kBlockPositions - 1) / kernels::kBlockPositions;
+}
 
 tl::unexpected<Error> state_lost() {
   return fail(ErrorKind::kFailure, "state-lost",
@@ -35,10 +41,26 @@ EngineOptions resolve(EngineOptions options, const Model& model) {
   return options;
 }
 
-uint64_t sequence_blocks(const EngineOptions& options) {
-  const uint64_t each =
-      (uint64_t{options.context} + kernels::kBlockPositions - 1) / kernels::kBlockPositions;
-  return each * options.sequences;
+uint64_t window_blocks(const EngineOptions& options, uint32_t window) {
+  return blocks_of(uint64_t{window} + options.batch_rows) + 1;
+}
+
+uint64_t sequence_blocks(const EngineOptions& options, uint32_t window) {
+  const uint64_t all = blocks_of(options.context) * options.sequences;
+  if (window == 0) return all;
+  return std::min(all,
+                  window_blocks(options, window) * (uint64_t{options.sequences} + options.forks));
+}
+
+std::vector<BlockGroup> block_groups(const EngineOptions& options,
+                                     const kernels::Program& program) {
+  std::vector<BlockGroup> groups;
+  for (const uint32_t window : program.windows) {
+    groups.push_back({.blocks = static_cast<uint32_t>(cache_blocks(options, window)),
+                      .window = window,
+                      .most = static_cast<uint32_t>(window_blocks(options, window))});
+  }
+  return groups;
 }
 
 Status check_context(const EngineOptions& resolved, const Model& model) {
@@ -73,9 +95,9 @@ struct Engine::Gathered {
 
   std::vector<int32_t> tokens;
   std::vector<uint32_t> positions, sequences, logit_rows;
-  std::vector<Growth> growth;  // per sequence
-  std::vector<std::span<const uint32_t>> block_tables;
-  std::vector<kernels::StateSlots> states;  // per sequence
+  std::vector<Growth> growth;                           // per sequence
+  std::vector<std::span<const uint32_t>> block_tables;  // [sequences][groups of layers]
+  std::vector<kernels::StateSlots> states;              // per sequence
 
   explicit Gathered(std::span<const Row> rows) {
     for (const Row& row : rows) {
@@ -168,14 +190,17 @@ Status Engine::retreat(const Error& error, std::string& said) {
 }
 
 Status Engine::allocate(LoadProgress& progress) {
-  const auto blocks = static_cast<uint32_t>(cache_blocks(options_));
+  const std::vector<BlockGroup> groups = block_groups(options_, model_.program);
+  std::vector<uint32_t> blocks;
+  for (const BlockGroup& group : groups) blocks.push_back(group.blocks);
   const auto states = static_cast<uint32_t>(state_slots(options_, model_.program));
   QUERN_TRY(std::unique_ptr<kernels::Cache> cache,
-            backend_->make_cache(model_.program, options_.cache, blocks, states));
+            backend_->make_cache(model_.program, options_.cache,
+                                 kernels::BlockCounts(std::move(blocks)), states));
   if (pool_) {
     pool_->replace(std::move(cache));
   } else {
-    pool_ = std::make_unique<StatePool>(std::move(cache), blocks, states);
+    pool_ = std::make_unique<StatePool>(std::move(cache), groups, states);
   }
   const auto packed = [&](kernels::WeightId id) {
     file_.release(model_.weights[id].bytes);
@@ -241,7 +266,9 @@ Result<std::span<const float>> Engine::compute(std::span<const Row> rows,
   QUERN_CHECK(check_rows(gathered));
   for (const auto& [sequence, count] : gathered.growth) {
     QUERN_CHECK(sequence->reserve(count));
-    gathered.block_tables.push_back(sequence->blocks());
+    for (size_t group = 0; group < model_.program.windows.size(); ++group) {
+      gathered.block_tables.push_back(sequence->blocks(group));
+    }
     gathered.states.push_back(sequence->states());
   }
   const auto logits = executable_->run({.tokens = gathered.tokens,

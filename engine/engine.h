@@ -29,6 +29,8 @@ struct EngineOptions {
   uint32_t batch_rows = 512;  // rows computed in one step
   uint32_t logit_rows = 1;    // rows of a step that can return logits
   uint32_t sequences = 1;     // full-length sequences that the cache has room for
+  // Forks of these that go on too: layers with a window then keep one more each.
+  uint32_t forks = 0;
   // Packed weights are faster; mapped ones can be dropped when memory is short, and read again.
   kernels::WeightHome weights = kernels::WeightHome::kPacked;
   Placement placement = {};
@@ -47,8 +49,13 @@ EngineOptions resolve(EngineOptions options, const Model& model);
 // Whether a model has so many positions, and a cache so many blocks. Error: "context-range".
 Status check_context(const EngineOptions& resolved, const Model& model);
 // Of resolved options: cache blocks (kernels::kBlockPositions positions each) that the sequences
-// need, without the spare one, and the largest step.
-uint64_t sequence_blocks(const EngineOptions& options);
+// need of layers with this window (0: none), without the spare one; and the largest step.
+uint64_t sequence_blocks(const EngineOptions& options, uint32_t window = 0);
+// The blocks that one sequence keeps of them: those of its window, of the longest step and one
+// more, so that rewinding a little is free.
+uint64_t window_blocks(const EngineOptions& options, uint32_t window);
+// What the cache has for every group of layers, with the spare one.
+std::vector<BlockGroup> block_groups(const EngineOptions& options, const kernels::Program& program);
 kernels::MaxBatch max_batch(const EngineOptions& options);
 // Slots for recurrent states: those of the sequences, and two that forks go on with.
 uint64_t state_slots(const EngineOptions& options, const kernels::Program& program);

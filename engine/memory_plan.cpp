@@ -93,9 +93,10 @@ Result<std::vector<LayerPlan>> plan_layers(const gguf::File& file, const Model& 
   for (size_t i = 0; i < model.program.layers.size(); ++i) {
     const kernels::Heads& heads = model.program.layers[i];
     const size_t heap = heads.keys > 0 ? where.heap_of[i] : where.other_heap[i];
+    const uint64_t blocks = sequence_blocks(options, model.program.windows[heads.group]);
     QUERN_TRY(const uint64_t cache, layer_cache_bytes(device_name(options.placement, heap), heads,
-                                                      options.cache, sequence_blocks(options)));
-    layers.push_back({0, cache, heap, where.other_heap[i]});
+                                                      options.cache, blocks));
+    layers.push_back({0, cache, heap, where.other_heap[i], blocks});
   }
   for (const gguf::TensorView& tensor : file.tensors()) {
     const auto layer = layer_of(tensor.name);
@@ -105,15 +106,15 @@ Result<std::vector<LayerPlan>> plan_layers(const gguf::File& file, const Model& 
 }
 
 std::vector<CacheTerms> cache_terms(const Model& model, const MemoryPlan& plan) {
-  const uint64_t positions = sequence_blocks(plan.options) * kernels::kBlockPositions;
   const double value = bytes_per_value(plan.options.cache);
   std::vector<CacheTerms> terms;
   for (size_t i = 0; i < plan.layers.size(); ++i) {
     const kernels::Heads& heads = model.program.layers[i];
     if (heads.keys == 0) continue;
+    const uint64_t positions = plan.layers[i].cache_blocks * kernels::kBlockPositions;
     const auto same = std::ranges::find_if(terms, [&](const CacheTerms& t) {
       return t.kv_heads == heads.keys && t.key_width == heads.key_width &&
-             t.value_width == heads.value_width;
+             t.value_width == heads.value_width && t.positions == positions;
     });
     if (same == terms.end()) {
       terms.push_back({1, heads.keys, heads.key_width, heads.value_width, value, positions,
@@ -197,8 +198,11 @@ HeapPlan plan_host(const gguf::File& file, uint64_t file_bytes, const Model& mod
   if (moved.stacking > 0) add("stacking", moved.stacking, Backing::kAnonymous, true);
   add("key/value cache", cache);
   // The block that a fork copies into, and the pool's two tables.
-  add("spare cache block", kernels::cpu_cache_block_bytes(own, options.cache) +
-                               2 * sizeof(uint32_t) * (sequence_blocks(options) + 1));
+  uint64_t pool = 0;
+  for (const uint32_t window : model.program.windows) {
+    pool += 2 * sizeof(uint32_t) * (sequence_blocks(options, window) + 1);
+  }
+  add("spare cache block", kernels::cpu_cache_block_bytes(own, options.cache) + pool);
   if (const uint64_t slots = state_slots(options, own)) {
     add("recurrent states", slots * own.state_bytes());
   }
@@ -320,12 +324,16 @@ Result<uint64_t> used_bytes(const Model& model, const MemoryPlan& plan, const Us
   };
   uint64_t tiles = 0;  // keys and values of each head lie apart: each may end in a page
   for (const kernels::Heads& heads : own.layers) tiles += 2 * uint64_t{heads.keys};
-  const uint64_t block = kernels::cpu_cache_block_bytes(own, options.cache);
+  uint64_t cache = 0;
+  for (const LayerPlan& layer : plan.layers) {
+    if (layer.heap != 0) continue;
+    cache += layer.cache / layer.cache_blocks * std::min(use.blocks, layer.cache_blocks);
+  }
   const uint64_t arrays = own.values.size() + options.threads + 8;
   const kernels::MaxBatch batch{.rows = std::max(1u, std::min(use.rows, options.batch_rows)),
                                 .logit_rows = options.logit_rows,
                                 .positions = std::max(1u, use.positions)};
-  replace("key/value cache", use.blocks * block + kPageBytes * tiles);
+  replace("key/value cache", cache + kPageBytes * tiles);
   replace("spare cache block", 0);
   replace("recurrent states", (use.steps + options.sequences) * own.state_bytes());
   replace("workspace",

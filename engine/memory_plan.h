@@ -46,14 +46,15 @@ struct LayerPlan {
   uint64_t weights, cache;
   // Indices into MemoryPlan::heaps: of its attention and cache, and of its other half.
   size_t heap, other_heap;
+  uint64_t cache_blocks;  // of kernels::kBlockPositions positions, of all sequences
 };
 
-// Layers with equal heads share the terms of the formula
+// Layers with equal heads that keep as many positions share the terms of the formula
 //   cache = layers * kv_heads * (key_width + value_width) * bytes_per_value * positions
 struct CacheTerms {
   uint32_t layers, kv_heads, key_width, value_width;
   double bytes_per_value;  // q8_0: 1 and a 32nd of an f16 scale
-  uint64_t positions;      // of all sequences
+  uint64_t positions;      // of all sequences; where layers have a window, what they keep
   uint64_t bytes;          // with the padding of rows to whole groups
 };
 

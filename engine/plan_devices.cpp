@@ -16,24 +16,44 @@ uint64_t times(uint64_t bytes, uint64_t count) {
 }
 
 // Everything that the reference keeps is in the host's memory, weights are read where they are.
-void add_reference(HeapPlan& heap, const kernels::Program& part, const EngineOptions& options,
-                   uint64_t blocks) {
+Status add_reference(HeapPlan& heap, const kernels::Program& part, const EngineOptions& options) {
   const auto backend = kernels::make_reference_backend();
-  const uint64_t block = backend->cache_block_bytes(part, options.cache);
+  uint64_t cache = 0;
+  for (const kernels::Heads& heads : part.layers) {
+    const uint64_t blocks = sequence_blocks(options, part.windows[heads.group]);
+    QUERN_TRY(const uint64_t layer,
+              layer_cache_bytes(kReferenceDevice, heads, options.cache, blocks));
+    cache = std::min(kMostBytes, cache + layer);
+  }
   const uint64_t workspace = backend->workspace_bytes(part, max_batch(options));
-  heap.terms = {{"key/value cache", Backing::kAnonymous, times(block, blocks)},
-                {"spare cache block", Backing::kAnonymous, block},
-                {"recurrent states", Backing::kAnonymous,
-                 times(part.state_bytes(), state_slots(options, part))},
-                {"workspace", Backing::kAnonymous, workspace},
-                {"intermediate rows", Backing::kAnonymous, workspace, true}};
+  heap.terms = {
+      {"key/value cache", Backing::kAnonymous, cache},
+      {"spare cache block", Backing::kAnonymous, backend->cache_block_bytes(part, options.cache)},
+      {"recurrent states", Backing::kAnonymous,
+       times(part.state_bytes(), state_slots(options, part))},
+      {"workspace", Backing::kAnonymous, workspace},
+      {"intermediate rows", Backing::kAnonymous, workspace, true}};
+  return {};
 }
 
-Status add_vulkan(HeapPlan& heap, const kernels::Program& part, const EngineOptions& options,
-                  uint64_t blocks) {
+// The blocks of every group of layers, and `spare` more. More than a cache can number are refused
+// before anything is allocated.
+kernels::BlockCounts block_counts(const kernels::Program& part, const EngineOptions& options,
+                                  uint32_t spare) {
+  std::vector<uint32_t> counts;
+  for (const uint32_t window : part.windows) {
+    const uint64_t blocks = sequence_blocks(options, window) + spare;
+    counts.push_back(static_cast<uint32_t>(std::min<uint64_t>(blocks, UINT32_MAX)));
+  }
+  return kernels::BlockCounts(std::move(counts));
+}
+
+Status add_vulkan(HeapPlan& heap, const kernels::Program& part, const EngineOptions& options) {
   QUERN_TRY(const kernels::VulkanBytes all, kernels::vulkan_bytes(part, max_batch(options)));
-  QUERN_TRY(const uint64_t cache, kernels::vulkan_cache_bytes(part, options.cache, blocks));
-  QUERN_TRY(const uint64_t more, kernels::vulkan_cache_bytes(part, options.cache, blocks + 1));
+  QUERN_TRY(const uint64_t cache,
+            kernels::vulkan_cache_bytes(part, options.cache, block_counts(part, options, 0)));
+  QUERN_TRY(const uint64_t more,
+            kernels::vulkan_cache_bytes(part, options.cache, block_counts(part, options, 1)));
   heap.terms = {{"weights", Backing::kDevice, all.weights},
                 {"key/value cache", Backing::kDevice, cache},
                 {"spare cache block", Backing::kDevice, more - cache},
@@ -49,12 +69,10 @@ Result<HeapPlan> plan_device(const DeviceProfile& device, const kernels::Program
                              const EngineOptions& options) {
   HeapPlan heap{device.name, {}, device.in_host};
   if (part.parts.empty()) return heap;
-  // More blocks than a cache can number are refused before anything is allocated.
-  const uint64_t blocks = std::min<uint64_t>(sequence_blocks(options), UINT32_MAX);
   if (device.name == kReferenceDevice) {
-    add_reference(heap, part, options, blocks);
+    QUERN_CHECK(add_reference(heap, part, options));
   } else {
-    QUERN_CHECK(add_vulkan(heap, part, options, blocks));
+    QUERN_CHECK(add_vulkan(heap, part, options));
   }
   const Backing backing = heap.terms[0].backing;
   heap.terms.push_back({"slack", backing, heap.peak() / kSlackDivisor + kLeastSlack});
@@ -65,11 +83,13 @@ Result<uint64_t> layer_cache_bytes(std::string_view device, const kernels::Heads
                                    kernels::CacheType type, uint64_t blocks) {
   kernels::Program alone;
   alone.layers = {heads};
+  alone.layers[0].group = 0;
   if (device == "cpu") return times(kernels::cpu_cache_block_bytes(alone, type), blocks);
   if (device == kReferenceDevice) {
     return times(kernels::make_reference_backend()->cache_block_bytes(alone, type), blocks);
   }
-  return kernels::vulkan_cache_bytes(alone, type, std::min<uint64_t>(blocks, UINT32_MAX));
+  return kernels::vulkan_cache_bytes(alone, type,
+                                     static_cast<uint32_t>(std::min<uint64_t>(blocks, UINT32_MAX)));
 }
 
 }  // namespace quern::engine

@@ -16,8 +16,8 @@ inline constexpr uint64_t kMostBytes = uint64_t{1} << 50;
 Result<HeapPlan> plan_device(const DeviceProfile& device, const kernels::Program& part,
                              const EngineOptions& options);
 
-// Bytes of the cache of one layer there, for `blocks` blocks. `device` "cpu": the CPU. Error:
-// "no-vulkan".
+// Bytes of the cache of one layer there, for `blocks` blocks (those of its group). `device` "cpu":
+// the CPU. Error: "no-vulkan".
 Result<uint64_t> layer_cache_bytes(std::string_view device, const kernels::Heads& heads,
                                    kernels::CacheType type, uint64_t blocks);
 

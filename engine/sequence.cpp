@@ -16,6 +16,12 @@ tl::unexpected<Error> cache_full() {
               "the key/value cache is full: use a larger context or fewer sequences");
 }
 
+// The first block that a row at `position` sees some of.
+size_t first_seen(uint32_t position, uint32_t window) {
+  if (window == 0 || position < window) return 0;
+  return (position - window + 1) / kBlockPositions;
+}
+
 }  // namespace
 
 SharedIds::SharedIds(uint32_t count) : users_(count, 0), free_(count) {
@@ -36,6 +42,12 @@ void SharedIds::release(uint32_t id) {
   if (--users_[id] == 0) free_.push_back(id);
 }
 
+StatePool::StatePool(std::unique_ptr<kernels::Cache> cache, std::span<const BlockGroup> groups,
+                     uint32_t states)
+    : cache_(std::move(cache)), groups_(groups.begin(), groups.end()), states_(states) {
+  for (const BlockGroup& group : groups_) blocks_.emplace_back(group.blocks);
+}
+
 void StatePool::replace(std::unique_ptr<kernels::Cache> cache) {
   cache_ = std::move(cache);
   ++generation_;
@@ -44,7 +56,7 @@ void StatePool::replace(std::unique_ptr<kernels::Cache> cache) {
 Sequence::Sequence(Sequence&& other) noexcept
     : pool_(other.pool_),
       generation_(other.generation_),
-      blocks_(std::exchange(other.blocks_, {})),
+      tables_(std::exchange(other.tables_, {})),
       past_(std::exchange(other.past_, {})),
       next_slot_(std::exchange(other.next_slot_, {})),
       length_(std::exchange(other.length_, 0)) {}
@@ -52,7 +64,7 @@ Sequence::Sequence(Sequence&& other) noexcept
 Sequence& Sequence::operator=(Sequence&& other) noexcept {
   std::swap(pool_, other.pool_);
   std::swap(generation_, other.generation_);
-  std::swap(blocks_, other.blocks_);
+  std::swap(tables_, other.tables_);
   std::swap(past_, other.past_);
   std::swap(next_slot_, other.next_slot_);
   std::swap(length_, other.length_);
@@ -67,30 +79,64 @@ Sequence::~Sequence() {
 Sequence Sequence::fork() const {
   Sequence copy(*pool_);
   copy.generation_ = generation_;
-  copy.blocks_ = blocks_;
+  copy.tables_ = tables_;
   copy.past_ = past_;
   copy.length_ = length_;
-  for (const uint32_t block : blocks_) pool_->blocks().share(block);
+  for (size_t group = 0; group < tables_.size(); ++group) {
+    const Table& table = tables_[group];
+    for (size_t i = table.first; i < table.blocks.size(); ++i) {
+      pool_->blocks(group).share(table.blocks[i]);
+    }
+  }
   for (const Past& past : past_) pool_->states().share(past.slot);
   return copy;
 }
 
+uint32_t Sequence::rewound(uint32_t length) const {
+  if (lost()) return 0;
+  if (pool_->recurrent()) {
+    const auto after = std::ranges::upper_bound(past_, length, {}, &Past::length);
+    length = after == past_.begin() ? 0 : std::prev(after)->length;
+  }
+  return sees_all(length) ? length : 0;
+}
+
 void Sequence::rewind(uint32_t length) {
   assert(length <= length_);
-  if (lost()) length = 0;
+  length_ = rewound(length);
   generation_ = pool_->generation();
-  while (!past_.empty() && past_.back().length > length) {
+  while (!past_.empty() && past_.back().length > length_) {
     pool_->states().release(past_.back().slot);
     past_.pop_back();
   }
-  length_ = !pool_->recurrent() ? length : past_.empty() ? 0 : past_.back().length;
-  drop_blocks((size_t{length_} + kBlockPositions - 1) / kBlockPositions);
+  for (size_t group = 0; group < tables_.size(); ++group) {
+    drop_blocks(group, (size_t{length_} + kBlockPositions - 1) / kBlockPositions);
+  }
 }
 
-void Sequence::drop_blocks(size_t keep) {
-  while (blocks_.size() > keep) {
-    pool_->blocks().release(blocks_.back());
-    blocks_.pop_back();
+// Whether everything is kept that a row at position `length` sees.
+bool Sequence::sees_all(uint32_t length) const {
+  for (size_t group = 0; group < tables_.size(); ++group) {
+    if (tables_[group].first > first_seen(length, pool_->groups()[group].window)) return false;
+  }
+  return true;
+}
+
+void Sequence::drop_blocks(size_t group, size_t keep) {
+  auto& [blocks, first] = tables_[group];
+  while (blocks.size() > keep) {
+    if (blocks.size() > first) pool_->blocks(group).release(blocks.back());
+    blocks.pop_back();
+  }
+  first = std::min(first, keep);
+}
+
+// Gives back blocks that no row will see any more, oldest first, until there are at most `most`.
+void Sequence::give_back(size_t group, size_t most) {
+  auto& [blocks, first] = tables_[group];
+  const size_t seen = first_seen(length_, pool_->groups()[group].window);
+  for (; first < seen && blocks.size() - first > most; ++first) {
+    pool_->blocks(group).release(std::exchange(blocks[first], 0));
   }
 }
 
@@ -101,22 +147,41 @@ kernels::StateSlots Sequence::states() const {
 
 Status Sequence::reserve(uint32_t count) {
   if (count == 0) return {};
-  const size_t first = length_ / kBlockPositions;
-  const size_t last = (size_t{length_} + count - 1) / kBlockPositions;
-  SharedIds& pool = pool_->blocks();
-  if (first < blocks_.size() && pool.shared(blocks_[first])) {
-    const std::optional<uint32_t> own = pool.take();
-    if (!own) return cache_full();
-    pool_->cache().copy_block(blocks_[first], *own);
-    pool.release(std::exchange(blocks_[first], *own));
-  }
-  blocks_.reserve(last + 1);  // a block that was taken must not get lost for want of memory
-  while (blocks_.size() <= last) {
-    const std::optional<uint32_t> block = pool.take();
-    if (!block) return cache_full();
-    blocks_.push_back(*block);
+  for (size_t group = 0; group < tables_.size(); ++group) {
+    QUERN_CHECK(reserve_blocks(group, count));
   }
   return reserve_state();
+}
+
+Status Sequence::reserve_blocks(size_t group, uint32_t count) {
+  const size_t first = length_ / kBlockPositions;
+  const size_t end = (size_t{length_} + count - 1) / kBlockPositions + 1;
+  std::vector<uint32_t>& blocks = tables_[group].blocks;
+  if (first < blocks.size() && pool_->blocks(group).shared(blocks[first])) {
+    QUERN_TRY(const uint32_t own, take_block(group));
+    pool_->cache().copy_block(static_cast<uint32_t>(group), blocks[first], own);
+    pool_->blocks(group).release(std::exchange(blocks[first], own));
+  }
+  blocks.reserve(end);  // a block that was taken must not get lost for want of memory
+  if (end > blocks.size()) {
+    const size_t missing = end - blocks.size(), most = pool_->groups()[group].most;
+    give_back(group, most - std::min(most, missing));
+  }
+  while (blocks.size() < end) {
+    QUERN_TRY(const uint32_t block, take_block(group));
+    blocks.push_back(block);
+  }
+  return {};
+}
+
+Result<uint32_t> Sequence::take_block(size_t group) {
+  std::optional<uint32_t> block = pool_->blocks(group).take();
+  if (!block) {
+    give_back(group, 0);
+    block = pool_->blocks(group).take();
+  }
+  if (!block) return cache_full();
+  return *block;
 }
 
 Status Sequence::reserve_state() {

@@ -48,9 +48,17 @@ Result<int32_t> Session::decode(const CancelToken& cancel) {
 void Session::rewind(size_t length) {
   assert(length <= tokens_.size());
   tokens_.resize(length);
-  // One position less than there are tokens: the last token is computed again for its logits.
-  const auto keep = static_cast<uint32_t>(length > 0 ? length - 1 : 0);
-  sequence_.rewind(std::min(sequence_.length(), keep));
+  sequence_.rewind(most_kept(length));
+}
+
+size_t Session::kept(size_t length) const {
+  const uint32_t most = most_kept(length), kept = sequence_.rewound(most);
+  return kept == most ? std::min(length, tokens_.size()) : kept;
+}
+
+// One position less than there are tokens: the last token is computed again for its logits.
+uint32_t Session::most_kept(size_t length) const {
+  return std::min(sequence_.length(), static_cast<uint32_t>(length > 0 ? length - 1 : 0));
 }
 
 Status Session::advance(const CancelToken& cancel) {

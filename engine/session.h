@@ -29,8 +29,11 @@ class Session {
   uint32_t context() const { return engine_->context(); }
 
   // Forgets the tokens from `length` on, as if they had never been there. A recurrent model goes
-  // back to a state that it has kept, and reads the tokens since then again when it goes on.
+  // back to a state that it has kept, and reads the tokens since then again when it goes on; one
+  // with windows reads all again if it goes back further than it keeps.
   void rewind(size_t length);
+  // How many tokens need not be read again after that (but for the last one, for its logits).
+  size_t kept(size_t length) const;
   // An independent session with the same past; shares its cache until one of them goes on.
   Session fork() const;
 
@@ -39,6 +42,7 @@ class Session {
 
  private:
   Session(const Session& other, Sequence sequence);
+  uint32_t most_kept(size_t length) const;
   // Computes all tokens that are not in the cache yet; the last one's logits go to logits_. When a
   // device fails these are all tokens, which the CPU then computes.
   Status advance(const CancelToken& cancel);

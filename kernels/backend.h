@@ -22,6 +22,19 @@ enum class CacheType { kF32, kF16, kQ8_0 };
 // Positions per cache block: the unit that sequences own, share and copy.
 inline constexpr uint32_t kBlockPositions = 64;
 
+// How many blocks a cache has for each group of layers (Program::windows).
+class BlockCounts {
+ public:
+  BlockCounts(uint32_t each) : each_(each) {}  // as many for every group
+  explicit BlockCounts(std::vector<uint32_t> counts) : counts_(std::move(counts)) {}
+
+  uint32_t operator[](size_t group) const { return counts_.empty() ? each_ : counts_[group]; }
+
+ private:
+  std::vector<uint32_t> counts_;
+  uint32_t each_ = 0;
+};
+
 // The largest batch that an executable must accept.
 struct MaxBatch {
   uint32_t rows;
@@ -41,14 +54,20 @@ struct StateSlots {
 struct Batch {
   std::span<const int32_t> tokens;      // [rows]
   std::span<const uint32_t> positions;  // [rows]
-  std::span<const uint32_t> sequences;  // [rows], index into block_tables
-  // Per sequence the cache blocks of its positions: position p lies in block_table[p / 64].
+  std::span<const uint32_t> sequences;  // [rows]
+  // [sequences][groups of layers]: the cache blocks of a sequence in a group: position p lies in
+  // block_table[p / 64]. Blocks of positions that no row sees may have any number that exists.
   std::span<const std::span<const uint32_t>> block_tables;
   std::span<const uint32_t> logit_rows;  // ascending row indices
   size_t part = 0;                       // index into Program::parts
   std::span<const float> input = {};     // [rows of the value][width]: the part's input, if any
   // Per sequence, only of programs that have states.
   std::span<const StateSlots> states = {};
+
+  // The block table of a row in a layer.
+  std::span<const uint32_t> blocks(const Program& program, uint32_t layer, size_t row) const {
+    return block_tables[sequences[row] * program.windows.size() + program.layers[layer].group];
+  }
 
   // The end of the rows that are of the same sequence as row `first`.
   size_t sequence_end(size_t first) const {
@@ -58,13 +77,14 @@ struct Batch {
   }
 };
 
-// Keys and values of all layers, in blocks of kBlockPositions positions; and slots, each for the
-// recurrent state of one sequence at one position.
+// Keys and values of all layers, in blocks of kBlockPositions positions, which every group of
+// layers numbers on its own; and slots, each for the recurrent state of one sequence at one
+// position.
 class Cache {
  public:
   virtual ~Cache() = default;
   virtual uint64_t bytes() const = 0;
-  virtual void copy_block(uint32_t from, uint32_t to) = 0;
+  virtual void copy_block(uint32_t group, uint32_t from, uint32_t to) = 0;
 };
 
 // Where a weight is while the engine lives. kMapped: the caller's bytes are read in place. kPacked:
@@ -98,13 +118,15 @@ class Backend {
   virtual ~Backend() = default;
   virtual std::string_view name() const = 0;
 
-  // Exact bytes that compile() and make_cache() will allocate.
+  // Exact bytes that compile() and make_cache() will allocate: of a cache for one block of every
+  // group of layers.
   virtual uint64_t workspace_bytes(const Program& program, const MaxBatch& max) const = 0;
   virtual uint64_t cache_block_bytes(const Program& program, CacheType type) const = 0;
 
   // A state slot takes program.state_bytes(). A backend without recurrent operations makes none.
   virtual Result<std::unique_ptr<Cache>> make_cache(const Program& program, CacheType type,
-                                                    uint32_t blocks, uint32_t states = 0) = 0;
+                                                    const BlockCounts& blocks,
+                                                    uint32_t states = 0) = 0;
   // `weights` are bound to program.weights by index; they, and `cache`, must outlive the result.
   // `home` holds for all weights that can be packed; packed(weight) is called after each one: its
   // mapped bytes are read no more, except by row. Errors: "out-of-memory", "cancelled".

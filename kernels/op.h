@@ -112,6 +112,7 @@ struct Heads {
   uint32_t keys;         // key/value heads; divides `queries`
   uint32_t key_width;    // values per query and key head
   uint32_t value_width;  // values per value head
+  uint32_t group = 0;    // of the layers that keep the same positions: index into Program::windows
 };
 
 // The norm of the heads of q or k.
@@ -280,7 +281,10 @@ struct Program {
   std::vector<ValueInfo> values;
   std::vector<WeightInfo> weights;
   std::vector<Rope> ropes;
-  std::vector<Heads> layers;     // each with a cache of its own
+  std::vector<Heads> layers;  // each with a cache of its own
+  // Per group of layers: a row sees the last so many positions, and older ones need not be kept;
+  // 0: it sees all.
+  std::vector<uint32_t> windows = {0};
   std::vector<uint32_t> states;  // per recurrent operation: f32 that a sequence carries
   std::vector<Op> ops;
   std::vector<Part> parts;  // ascending; a whole model is one part, whose output are its logits

@@ -53,7 +53,9 @@ class Extractor : public IdVisitor {
         weights_(from.weights.size(), kAbsent),
         ropes_(from.ropes.size(), kAbsent),
         layers_(from.layers.size(), kAbsent),
-        states_(from.states.size(), kAbsent) {}
+        states_(from.states.size(), kAbsent) {
+    to_.program.windows = from.windows;  // block tables are numbered by them on every device
+  }
 
   void add_part(size_t begin, size_t end, ValueId input, ValueId output) {
     Program& program = to_.program;

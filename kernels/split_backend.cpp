@@ -18,8 +18,8 @@ class SplitCache final : public Cache {
     for (const auto& cache : caches_) sum += cache->bytes();
     return sum;
   }
-  void copy_block(uint32_t from, uint32_t to) override {
-    for (const auto& cache : caches_) cache->copy_block(from, to);
+  void copy_block(uint32_t group, uint32_t from, uint32_t to) override {
+    for (const auto& cache : caches_) cache->copy_block(group, from, to);
   }
   Cache& of(size_t device) { return *caches_[device]; }
 
@@ -102,8 +102,8 @@ class SplitBackend final : public Backend {
     });
   }
 
-  Result<std::unique_ptr<Cache>> make_cache(const Program& program, CacheType type, uint32_t blocks,
-                                            uint32_t states) override {
+  Result<std::unique_ptr<Cache>> make_cache(const Program& program, CacheType type,
+                                            const BlockCounts& blocks, uint32_t states) override {
     const Split split = cut(program);
     std::vector<std::unique_ptr<Cache>> caches;
     for (size_t i = 0; i < devices_.size(); ++i) {

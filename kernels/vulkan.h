@@ -42,7 +42,8 @@ struct VulkanBytes {
 };
 // Error: "no-vulkan" in a build without it.
 Result<VulkanBytes> vulkan_bytes(const Program& program, const MaxBatch& max);
-Result<uint64_t> vulkan_cache_bytes(const Program& program, CacheType type, uint64_t blocks);
+Result<uint64_t> vulkan_cache_bytes(const Program& program, CacheType type,
+                                    const BlockCounts& blocks);
 
 // Bytes that backends have allocated on a device: now, and at most so far.
 struct VulkanUsage {

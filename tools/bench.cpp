@@ -117,6 +117,7 @@ Status check_memory(BenchOptions& options) {
       engine::EngineOptions engine{.threads = options.run.threads[0],
                                    .context = bench::needed_context(options.run.tests),
                                    .cache = cache,
+                                   .forks = 1,
                                    .placement = options.run.placement};
       QUERN_CHECK(place_within_budget(file, engine, options.force));
       options.run.placement = std::move(engine.placement);

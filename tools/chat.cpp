@@ -8,6 +8,11 @@
 #include "gguf/exceptions.h"
 
 namespace quern::tools {
+namespace {
+
+constexpr size_t kManyTokens = 256;  // take seconds to read
+
+}  // namespace
 
 Chat::Chat(Generator& generator, Options options, Print print)
     : generator_(generator),
@@ -55,6 +60,7 @@ Status Chat::answer() {
                                  prompt.ids.size(), generator_.context(), ways_out()));
   }
   last_prompt_ = std::move(prompt);
+  explain_wait();
   const auto show = [this](int32_t, std::string_view text) { print_(text); };
   Result<Answer> answer = generator_.answer(last_prompt_, limit_, show);
   print_("\n");
@@ -70,6 +76,17 @@ Status Chat::answer() {
   explain_stop(answer->stop);
   if (show_statistics_) print_statistics();
   return {};
+}
+
+// Once: it is the same every time.
+void Chat::explain_wait() {
+  const size_t tokens = generator_.read_again(last_prompt_);
+  if (told_of_reading_ || tokens < kManyTokens) return;
+  told_of_reading_ = true;
+  print_(
+      fmt::format("[{} tokens are read again: this model does not keep all that it has read, so "
+                  "going back this far takes as long as reading it for the first time]\n",
+                  tokens));
 }
 
 void Chat::explain_stop(Stop stop) {

@@ -45,6 +45,7 @@ class Chat {
   Status say(std::string_view text);
   // Answers the conversation, which ends with the user's message, and appends the answer.
   Status answer();
+  void explain_wait();
   void explain_stop(Stop stop);
   void print_statistics();
   // How to get room in a full context.
@@ -77,6 +78,7 @@ class Chat {
   Conversation conversation_;
   size_t limit_;
   bool show_statistics_;
+  bool told_of_reading_ = false;
   bool leaving_ = false;
   size_t used_ = 0;  // tokens of the conversation, for the meter
   engine::Prompt last_prompt_;

@@ -59,6 +59,10 @@ class Generator {
   virtual Result<Answer> answer(const engine::Prompt& prompt, size_t limit,
                                 const OnToken& on_token) = 0;
 
+  // How many tokens of the prompt were read in an earlier turn, and are read again all the same:
+  // the model has not kept what it needs to go on from so far back.
+  virtual size_t read_again(const engine::Prompt& prompt) const = 0;
+
   // Whether system messages reach the model: some templates drop them.
   virtual bool uses_system() const = 0;
 

@@ -200,13 +200,21 @@ Result<engine::Prompt> RunModel::prompt(std::span<const engine::Message> message
   return raw_prompt(tokenizer_, std::move(text), options_.raw_special);
 }
 
-Result<size_t> RunModel::prefill(std::span<const int32_t> ids) {
-  const auto known = session_.tokens();
-  const auto common = std::ranges::mismatch(ids, known).in1 - ids.begin();
+size_t RunModel::known(std::span<const int32_t> ids) const {
+  const auto common = std::ranges::mismatch(ids, session_.tokens()).in1 - ids.begin();
   // The last token is always computed: its logits give the first token of the answer.
-  const size_t kept = std::min(static_cast<size_t>(common), ids.size() - 1);
-  session_.rewind(kept);
-  const Status computed = session_.prefill(ids.subspan(kept), cancel_);
+  return std::min(static_cast<size_t>(common), ids.size() - 1);
+}
+
+size_t RunModel::read_again(const engine::Prompt& prompt) const {
+  const size_t common = known(prompt.ids);
+  return common - session_.kept(common);
+}
+
+Result<size_t> RunModel::prefill(std::span<const int32_t> ids) {
+  const size_t common = known(ids), kept = session_.kept(common);
+  session_.rewind(common);
+  const Status computed = session_.prefill(ids.subspan(common), cancel_);
   note_use(ids.size() - kept);
   QUERN_CHECK(computed);
   return kept;

@@ -43,6 +43,7 @@ class RunModel : public Generator {
                                 bool for_answer) const override;
   Result<Answer> answer(const engine::Prompt& prompt, size_t limit,
                         const OnToken& on_token) override;
+  size_t read_again(const engine::Prompt& prompt) const override;
   bool uses_system() const override { return !template_ || template_->uses_system(); }
   std::string piece(int32_t id) const override { return tokenizer_.piece(id, true); }
   uint32_t context() const override { return engine_->context(); }
@@ -69,6 +70,8 @@ class RunModel : public Generator {
   RunModel(RunModelOptions options, const engine::CancelToken& cancel, Loaded loaded,
            engine::Tokenizer tokenizer, std::optional<engine::ChatTemplate> chat_template);
 
+  // How many tokens, from the first on, the session has in common with the prompt.
+  size_t known(std::span<const int32_t> ids) const;
   // Keeps what the session has in common with the prompt and computes the rest. Returns how many
   // tokens were kept.
   Result<size_t> prefill(std::span<const int32_t> ids);

@@ -304,9 +304,18 @@ kernels::ValueId ModelBuilder::project_gated_qkv(uint32_t layer, const kernels::
   return gate;
 }
 
+uint32_t ModelBuilder::group_of(uint32_t window) {
+  std::vector<uint32_t>& windows = model_.program.windows;
+  const auto found = std::ranges::find(windows, window);
+  const auto group = static_cast<uint32_t>(found - windows.begin());
+  if (found == windows.end()) windows.push_back(window);
+  return group;
+}
+
 void ModelBuilder::attention(uint32_t layer, const AttentionOptions& options) {
   kernels::Program& program = model_.program;
-  const kernels::Heads heads = heads_of(layer, options.head_width);
+  kernels::Heads heads = heads_of(layer, options.head_width);
+  heads.group = group_of(options.window);
   const uint32_t cache = options.cache_of == kAbsent ? layer : options.cache_of;
   program.layers.push_back(cache == layer ? heads : kernels::Heads{});
   kernels::ValueId gate = kAbsent;
@@ -315,9 +324,9 @@ void ModelBuilder::attention(uint32_t layer, const AttentionOptions& options) {
   } else if (cache != layer) {
     const kernels::Heads& own = program.layers[cache];
     if (own.queries != heads.queries || own.keys != heads.keys ||
-        own.key_width != heads.key_width) {
+        own.key_width != heads.key_width || own.group != heads.group) {
       reject("key-range", fmt::format("layer {} cannot read the cache of layer {}: their heads "
-                                      "differ",
+                                      "or windows differ",
                                       layer, cache));
     }
     project_q(layer, heads, options.residual.norm);

@@ -148,6 +148,8 @@ class ModelBuilder {
   kernels::Linear linear(const std::string& stem, uint64_t in, uint64_t out, kernels::ValueId to);
   kernels::Norm norm(const std::string& stem, uint64_t width);
   kernels::Heads heads_of(uint32_t layer, uint32_t width) const;
+  // The layers that keep the same positions.
+  uint32_t group_of(uint32_t window);
   kernels::Norm layer_norm(uint32_t layer, std::string_view stem);
   kernels::HeadNorm head_norm(const std::string& stem, uint64_t heads, uint64_t width,
                               HeadNorms over);

@@ -247,8 +247,8 @@ class Layer {
   const float* sink(size_t query) const { return sinks_ ? sinks_ + query : nullptr; }
 
   Granule granule(size_t row, size_t head, size_t part) const {
-    return {context_.cache, batch_.block_tables[batch_.sequences[row]], static_cast<uint32_t>(head),
-            static_cast<uint32_t>(part * kGranulePositions), op_};
+    return {context_.cache, batch_.blocks(context_.program, op_.layer, row),
+            static_cast<uint32_t>(head), static_cast<uint32_t>(part * kGranulePositions), op_};
   }
   float* scratch(size_t worker) const { return reinterpret_cast<float*>(context_.scratch(worker)); }
   float* out(size_t row, size_t query) const {
@@ -340,7 +340,7 @@ void run(const CacheAppend& op, Context& context) {
   const size_t q_width = size_t{heads.queries} * heads.key_width;
   context.pool.run(batch.tokens.size(), [&](size_t row, size_t) {
     const uint32_t position = batch.positions[row];
-    const uint32_t block = batch.block_tables[batch.sequences[row]][position / kBlockPositions];
+    const uint32_t block = batch.blocks(context.program, op.layer, row)[position / kBlockPositions];
     float* q = context.value(op.q) + row * q_width;
     turn_q(row, q);
     warm(op.temperature, position, q, q_width);

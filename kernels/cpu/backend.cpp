@@ -146,8 +146,8 @@ class CpuBackend final : public Backend {
     return CpuCache::block_bytes(program, type);
   }
 
-  Result<std::unique_ptr<Cache>> make_cache(const Program& program, CacheType type, uint32_t blocks,
-                                            uint32_t states) override {
+  Result<std::unique_ptr<Cache>> make_cache(const Program& program, CacheType type,
+                                            const BlockCounts& blocks, uint32_t states) override {
     QUERN_TRY(std::unique_ptr<CpuCache> cache, CpuCache::make(program, type, blocks, states));
     return cache;
   }

@@ -16,28 +16,42 @@ TileLayout::TileLayout(const Heads& heads, CacheType cache_type)
   value_bytes = align_up(value_scales + value_stride / kScaleGroup * scale_bytes);
 }
 
-CpuCache::CpuCache(const Program& program, CacheType type, uint32_t blocks) : blocks_(blocks) {
+CpuCache::CpuCache(const Program& program, CacheType type, const BlockCounts& blocks) {
+  for (size_t group = 0; group < program.windows.size(); ++group)
+    groups_.push_back({blocks[group]});
   for (const Heads& heads : program.layers) {
     const TileLayout layout(heads, type);
-    layers_.push_back({layout, heads.keys, block_bytes_});
-    block_bytes_ += (layout.key_bytes + layout.value_bytes) * heads.keys;
+    Group& group = groups_[heads.group];
+    layers_.push_back({layout, heads.keys, heads.group, group.block_bytes});
+    group.block_bytes += (layout.key_bytes + layout.value_bytes) * heads.keys;
   }
 }
 
 uint64_t CpuCache::block_bytes(const Program& program, CacheType type) {
-  return CpuCache(program, type, 0).block_bytes_;
+  uint64_t bytes = 0;
+  for (const Group& group : CpuCache(program, type, 0).groups_) bytes += group.block_bytes;
+  return bytes;
+}
+
+uint64_t CpuCache::bytes() const {
+  uint64_t bytes = states_.bytes();
+  for (const Group& group : groups_) bytes += group.memory.size();
+  return bytes;
 }
 
 Result<std::unique_ptr<CpuCache>> CpuCache::make(const Program& program, CacheType type,
-                                                 uint32_t blocks, uint32_t states) {
+                                                 const BlockCounts& blocks, uint32_t states) {
   std::unique_ptr<CpuCache> cache(new CpuCache(program, type, blocks));
-  QUERN_TRY(cache->memory_, AlignedBuffer::allocate(cache->block_bytes_, blocks));
+  for (Group& group : cache->groups_) {
+    QUERN_TRY(group.memory, AlignedBuffer::allocate(group.block_bytes, group.blocks));
+  }
   QUERN_TRY(cache->states_, States::allocate(program, states));
   return cache;
 }
 
-void CpuCache::copy_block(uint32_t from, uint32_t to) {
+void CpuCache::copy_block(uint32_t group, uint32_t from, uint32_t to) {
   for (uint32_t layer = 0; layer < layers_.size(); ++layer) {
+    if (layers_[layer].group != group) continue;
     const TileLayout& l = layout(layer);
     for (uint32_t head = 0; head < layers_[layer].heads; ++head) {
       std::memcpy(keys(layer, to, head), keys(layer, from, head), l.key_bytes);

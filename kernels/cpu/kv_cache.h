@@ -7,9 +7,9 @@
 //   values  [64 positions][value_stride]      so that a vector lane is a value
 //   scales  [value_stride / 32][64 positions] (q8_0)
 // with value_stride = value_width rounded up to 32. Eight blocks lie together, and in them what one
-// head keeps: [block / 8][layer][head][keys, values][block % 8]. A sequence whose blocks follow one
-// another is then read in long runs, which the processor's own prefetching follows, and a short one
-// touches little memory.
+// head keeps: [block / 8][layer][head][keys, values][block % 8], per group of layers. A sequence
+// whose blocks follow one another is then read in long runs, which the processor's own prefetching
+// follows, and a short one touches little memory.
 #pragma once
 
 #include <algorithm>
@@ -49,12 +49,12 @@ void store_value(const TileLayout& layout, std::byte* values, uint32_t position,
 class CpuCache final : public Cache {
  public:
   static Result<std::unique_ptr<CpuCache>> make(const Program& program, CacheType type,
-                                                uint32_t blocks, uint32_t states = 0);
+                                                const BlockCounts& blocks, uint32_t states = 0);
   static uint64_t block_bytes(const Program& program, CacheType type);
 
-  uint64_t bytes() const override { return memory_.size() + states_.bytes(); }
+  uint64_t bytes() const override;
   const States& states() const { return states_; }
-  void copy_block(uint32_t from, uint32_t to) override;
+  void copy_block(uint32_t group, uint32_t from, uint32_t to) override;
 
   const TileLayout& layout(uint32_t layer) const { return layers_[layer].layout; }
   std::byte* keys(uint32_t layer, uint32_t block, uint32_t head) const {
@@ -63,34 +63,42 @@ class CpuCache final : public Cache {
   }
   std::byte* values(uint32_t layer, uint32_t block, uint32_t head) const {
     const TileLayout& l = layers_[layer].layout;
-    return tiles(layer, block, head) + run_length(block) * l.key_bytes +
+    return tiles(layer, block, head) + group_of(layer).run_length(block) * l.key_bytes +
            block % kRun * l.value_bytes;
   }
 
  private:
-  struct Layer {
-    TileLayout layout;
-    uint32_t heads;
-    size_t offset;  // where it starts, per block
-  };
-
-  CpuCache(const Program& program, CacheType type, uint32_t blocks);
-
   static constexpr size_t kRun = 8;  // blocks that lie together
 
-  // Of the run that a block belongs to, in blocks: the last one may be shorter.
-  size_t run_length(uint32_t block) const { return std::min(kRun, blocks_ - block / kRun * kRun); }
+  struct Layer {
+    TileLayout layout;
+    uint32_t heads, group;
+    size_t offset;  // where it starts, per block
+  };
+  // Layers whose blocks have the same numbers.
+  struct Group {
+    size_t blocks;
+    size_t block_bytes = 0;
+    AlignedBuffer memory = {};
+
+    // Of the run that a block belongs to, in blocks: the last one may be shorter.
+    size_t run_length(uint32_t block) const { return std::min(kRun, blocks - block / kRun * kRun); }
+  };
+
+  CpuCache(const Program& program, CacheType type, const BlockCounts& blocks);
+
+  const Group& group_of(uint32_t layer) const { return groups_[layers_[layer].group]; }
   // What a head keeps of the run of a block.
   std::byte* tiles(uint32_t layer, uint32_t block, uint32_t head) const {
     const Layer& l = layers_[layer];
+    const Group& group = groups_[l.group];
     const size_t in_run = l.offset + head * (l.layout.key_bytes + l.layout.value_bytes);
-    return memory_.data() + block / kRun * kRun * block_bytes_ + run_length(block) * in_run;
+    return group.memory.data() + block / kRun * kRun * group.block_bytes +
+           group.run_length(block) * in_run;
   }
 
-  const size_t blocks_;
   std::vector<Layer> layers_;
-  size_t block_bytes_ = 0;
-  AlignedBuffer memory_;
+  std::vector<Group> groups_;
   States states_;
 };
 

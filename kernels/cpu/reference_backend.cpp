@@ -150,49 +150,69 @@ Choice choose(const Routing& routing, const Row& logits, const Row& selection_bi
   return choice;
 }
 
-// f32 [blocks][layers][64 positions][key/value heads][key, value].
+// Per group of layers f32 [blocks][layers][64 positions][key/value heads][key, value].
 class ReferenceCache final : public Cache {
  public:
-  explicit ReferenceCache(const Program& program) : heads_(program.layers) {
+  explicit ReferenceCache(const Program& program)
+      : heads_(program.layers), groups_(program.windows.size()) {
     for (const Heads& heads : heads_) {
-      layers_.push_back(block_floats_);
-      block_floats_ += size_t{kBlockPositions} * heads.keys * entry_floats(heads);
+      size_t& block_floats = groups_[heads.group].block_floats;
+      layers_.push_back(block_floats);
+      block_floats += size_t{kBlockPositions} * heads.keys * entry_floats(heads);
     }
   }
 
-  Status allocate(const Program& program, uint32_t blocks, uint32_t states) {
-    QUERN_TRY(memory_, AlignedBuffer::allocate(block_bytes(), blocks));
+  Status allocate(const Program& program, const BlockCounts& blocks, uint32_t states) {
+    for (size_t i = 0; i < groups_.size(); ++i) {
+      QUERN_TRY(groups_[i].memory, AlignedBuffer::allocate(groups_[i].bytes(), blocks[i]));
+    }
     QUERN_TRY(states_, cpu::States::allocate(program, states));
     return {};
   }
 
-  uint64_t block_bytes() const { return block_floats_ * sizeof(float); }
-  uint64_t bytes() const override { return memory_.size() + states_.bytes(); }
+  uint64_t block_bytes() const {
+    uint64_t bytes = 0;
+    for (const Group& group : groups_) bytes += group.bytes();
+    return bytes;
+  }
+  uint64_t bytes() const override {
+    uint64_t bytes = states_.bytes();
+    for (const Group& group : groups_) bytes += group.memory.size();
+    return bytes;
+  }
   const cpu::States& states() const { return states_; }
-  void copy_block(uint32_t from, uint32_t to) override {
-    std::memcpy(memory_.data() + to * block_bytes(), memory_.data() + from * block_bytes(),
-                block_bytes());
+  void copy_block(uint32_t group, uint32_t from, uint32_t to) override {
+    const Group& of = groups_[group];
+    std::memcpy(of.memory.data() + to * of.bytes(), of.memory.data() + from * of.bytes(),
+                of.bytes());
   }
 
   float* key(uint32_t layer, uint32_t block, uint32_t position, uint32_t head) const {
     const Heads& heads = heads_[layer];
+    const Group& group = groups_[heads.group];
     const size_t index = size_t{position % kBlockPositions} * heads.keys + head;
-    return reinterpret_cast<float*>(memory_.data()) + block * block_floats_ + layers_[layer] +
-           index * entry_floats(heads);
+    return reinterpret_cast<float*>(group.memory.data()) + block * group.block_floats +
+           layers_[layer] + index * entry_floats(heads);
   }
   float* value(uint32_t layer, uint32_t block, uint32_t position, uint32_t head) const {
     return key(layer, block, position, head) + heads_[layer].key_width;
   }
 
  private:
+  struct Group {
+    size_t block_floats = 0;
+    AlignedBuffer memory = {};
+
+    size_t bytes() const { return block_floats * sizeof(float); }  // of a block
+  };
+
   static size_t entry_floats(const Heads& heads) {
     return size_t{heads.key_width} + heads.value_width;
   }
 
   const std::vector<Heads> heads_;
   std::vector<size_t> layers_;  // where a layer starts in a block, in floats
-  size_t block_floats_ = 0;
-  AlignedBuffer memory_;
+  std::vector<Group> groups_;
   cpu::States states_;
 };
 
@@ -299,9 +319,9 @@ class ReferenceExecutable final : public Executable {
       }
       for (uint32_t h = 0; op.k != kAbsent && h < heads.keys; ++h) {
         std::copy_n(at(op.k, row * heads.keys + h, heads.key_width), heads.key_width,
-                    cache_.key(op.layer, block(row, position), position, h));
+                    cache_.key(op.layer, block(op.layer, row, position), position, h));
         std::copy_n(at(op.v, row * heads.keys + h, heads.value_width), heads.value_width,
-                    cache_.value(op.layer, block(row, position), position, h));
+                    cache_.value(op.layer, block(op.layer, row, position), position, h));
       }
     }
   }
@@ -332,7 +352,7 @@ class ReferenceExecutable final : public Executable {
     const uint32_t begin = op.window == 0 || end <= op.window ? 0 : end - op.window;
     std::vector<double> scores;
     for (uint32_t j = begin; j < end; ++j) {
-      const float* k = cache_.key(op.layer, block(row, j), j, kv_head);
+      const float* k = cache_.key(op.layer, block(op.layer, row, j), j, kv_head);
       const double score = op.scale * dot(q, k, heads.key_width);
       scores.push_back(op.softcap > 0 ? soft_cap(score, op.softcap) : score);
     }
@@ -340,7 +360,7 @@ class ReferenceExecutable final : public Executable {
     const std::vector<double> p = softmax(std::move(scores));
     std::vector<double> out(heads.value_width);
     for (uint32_t j = begin; j < end; ++j) {
-      const float* v = cache_.value(op.layer, block(row, j), j, kv_head);
+      const float* v = cache_.value(op.layer, block(op.layer, row, j), j, kv_head);
       for (size_t d = 0; d < out.size(); ++d) out[d] += p[j - begin] * v[d];
     }
     std::ranges::copy(out, at(op.out, row * heads.queries + h, heads.value_width));
@@ -545,8 +565,8 @@ class ReferenceExecutable final : public Executable {
   float* at(ValueId id, size_t row, size_t width) const {
     return reinterpret_cast<float*>(values_[id].data()) + row * width;
   }
-  uint32_t block(size_t row, uint32_t position) const {
-    return batch_->block_tables[batch_->sequences[row]][position / kBlockPositions];
+  uint32_t block(uint32_t layer, size_t row, uint32_t position) const {
+    return batch_->blocks(program_, layer, row)[position / kBlockPositions];
   }
 
   const Program program_;
@@ -570,8 +590,8 @@ class ReferenceBackend final : public Backend {
     return ReferenceCache(program).block_bytes();
   }
 
-  Result<std::unique_ptr<Cache>> make_cache(const Program& program, CacheType, uint32_t blocks,
-                                            uint32_t states) override {
+  Result<std::unique_ptr<Cache>> make_cache(const Program& program, CacheType,
+                                            const BlockCounts& blocks, uint32_t states) override {
     auto cache = std::make_unique<ReferenceCache>(program);
     QUERN_CHECK(cache->allocate(program, blocks, states));
     return cache;

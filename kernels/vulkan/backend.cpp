@@ -22,8 +22,8 @@ class VulkanBackend final : public Backend {
     return vulkan::VulkanCache::block_bytes(program, type);
   }
 
-  Result<std::unique_ptr<Cache>> make_cache(const Program& program, CacheType type, uint32_t blocks,
-                                            uint32_t) override {
+  Result<std::unique_ptr<Cache>> make_cache(const Program& program, CacheType type,
+                                            const BlockCounts& blocks, uint32_t) override {
     return vulkan::VulkanCache::make(*device_, program, type, blocks);
   }
   // Weights are always copied to the device.

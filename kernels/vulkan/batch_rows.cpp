@@ -33,10 +33,12 @@ Shape shape_of(const Batch& batch, const MaxBatch& max) {
 
 BatchRows::BatchRows(const Program& program, const MaxBatch& max, uint64_t max_allocation)
     : ropes_(program.ropes),
+      groups_(static_cast<uint32_t>(program.windows.size())),
       table_stride_(round_up(max.positions, kBlockPositions) / kBlockPositions),
+      group_words_(uint64_t{max.rows} * table_stride_),  // each row may be of another sequence
       arena_(max_allocation) {
   arena_.add(max.rows * sizeof(BatchRow));
-  arena_.add(uint64_t{max.rows} * table_stride_ * 4);  // each row may be of another sequence
+  arena_.add(groups_ * group_words_ * 4);
   arena_.add(uint64_t{max.logit_rows} * 4);
   for (const Rope& rope : ropes_) arena_.add(rope.frequencies.size() * max.rows * 8);
 }
@@ -70,10 +72,11 @@ void BatchRows::write(const Batch& batch, const Shape& shape) {
   std::ranges::fill(logit_rows.first(shape.logit_rows), 0);
   std::ranges::copy(batch.logit_rows, logit_rows.begin());
   const std::span<uint32_t> tables = part<uint32_t>(kTables);
-  for (size_t s = 0; s < batch.block_tables.size(); ++s) {
-    const std::span<const uint32_t> blocks = batch.block_tables[s];
+  for (size_t i = 0; i < batch.block_tables.size(); ++i) {
+    const std::span<const uint32_t> blocks = batch.block_tables[i];
     const size_t count = std::min<size_t>(blocks.size(), table_stride_);
-    std::ranges::copy(blocks.first(count), tables.subspan(s * table_stride_).begin());
+    const size_t start = i % groups_ * group_words_ + i / groups_ * table_stride_;
+    std::ranges::copy(blocks.first(count), tables.subspan(start).begin());
   }
   write_turns(batch);
 }

@@ -33,8 +33,11 @@ class BatchRows {
   // No earlier run may still be under way.
   void write(const Batch& batch, const Shape& shape);
 
-  uint64_t rows() const { return arena_.address(kRows); }      // shaders::BatchRow [rows]
-  uint64_t tables() const { return arena_.address(kTables); }  // uint32 [sequences][blocks]
+  uint64_t rows() const { return arena_.address(kRows); }  // shaders::BatchRow [rows]
+  // Of a group of layers: uint32 [sequences][blocks].
+  uint64_t tables(uint32_t group) const {
+    return arena_.address(kTables) + group * group_words_ * 4;
+  }
   uint64_t logit_rows() const { return arena_.address(kLogitRows); }
   // Of a rope: f32 [rows][pairs][cosine, sine], times its magnitude.
   uint64_t turns(uint32_t rope) const { return arena_.address(kFirstTurns + rope); }
@@ -48,7 +51,9 @@ class BatchRows {
   void write_turns(const Batch& batch);
 
   std::vector<Rope> ropes_;
+  uint32_t groups_;        // of layers
   uint32_t table_stride_;  // blocks per sequence
+  uint64_t group_words_;   // table entries of a group
   Arena arena_;
 };
 

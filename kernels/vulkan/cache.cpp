@@ -31,6 +31,14 @@ std::vector<uint64_t> part_bytes(const Program& program, CacheType type) {
   return bytes;
 }
 
+// Each part's range, with room for the blocks of its group.
+void add_parts(Arena& arena, const Program& program, std::span<const uint64_t> bytes,
+               const BlockCounts& blocks) {
+  for (size_t i = 0; i < bytes.size(); ++i) {
+    arena.add(bytes[i] * blocks[program.layers[i / 2].group]);
+  }
+}
+
 }  // namespace
 
 uint64_t VulkanCache::block_bytes(const Program& program, CacheType type) {
@@ -38,24 +46,26 @@ uint64_t VulkanCache::block_bytes(const Program& program, CacheType type) {
   return std::accumulate(parts.begin(), parts.end(), uint64_t{0});
 }
 
-uint64_t VulkanCache::bytes(const Program& program, CacheType type, uint64_t blocks) {
+uint64_t VulkanCache::bytes(const Program& program, CacheType type, const BlockCounts& blocks) {
   Arena arena(UINT64_MAX);
-  for (const uint64_t bytes : part_bytes(program, type)) arena.add(bytes * blocks);
+  add_parts(arena, program, part_bytes(program, type), blocks);
   return arena.bytes();
 }
 
 Result<std::unique_ptr<VulkanCache>> VulkanCache::make(Device& device, const Program& program,
-                                                       CacheType type, uint32_t blocks) {
+                                                       CacheType type, const BlockCounts& blocks) {
   std::unique_ptr<VulkanCache> cache(new VulkanCache(device, type));
   cache->block_bytes_ = part_bytes(program, type);
-  for (const uint64_t bytes : cache->block_bytes_) cache->arena_.add(bytes * blocks);
+  for (const Heads& heads : program.layers) cache->groups_.push_back(heads.group);
+  add_parts(cache->arena_, program, cache->block_bytes_, blocks);
   QUERN_CHECK(cache->arena_.allocate(device, Memory::kDevice));
   return cache;
 }
 
-void VulkanCache::copy_block(uint32_t from, uint32_t to) {
+void VulkanCache::copy_block(uint32_t group, uint32_t from, uint32_t to) {
   const Status copied = device_.run([&](VkCommandBuffer commands) {
     for (size_t i = 0; i < block_bytes_.size(); ++i) {
+      if (groups_[i / 2] != group) continue;
       const uint64_t bytes = block_bytes_[i], start = arena_.offset(i);
       const VkBufferCopy region = {start + from * bytes, start + to * bytes, bytes};
       const VkBuffer buffer = arena_.buffer(i).handle();

@@ -12,16 +12,16 @@ namespace quern::kernels::vulkan {
 class VulkanCache final : public Cache {
  public:
   static Result<std::unique_ptr<VulkanCache>> make(Device& device, const Program& program,
-                                                   CacheType type, uint32_t blocks);
+                                                   CacheType type, const BlockCounts& blocks);
   // Of all layers.
   static uint64_t block_bytes(const Program& program, CacheType type);
 
   // Of a cache of so many blocks.
-  static uint64_t bytes(const Program& program, CacheType type, uint64_t blocks);
+  static uint64_t bytes(const Program& program, CacheType type, const BlockCounts& blocks);
 
   uint64_t bytes() const override { return arena_.bytes(); }
   // A failure of the device is kept for the next run, as this cannot return it.
-  void copy_block(uint32_t from, uint32_t to) override;
+  void copy_block(uint32_t group, uint32_t from, uint32_t to) override;
 
   // One of a layer's two ranges, and the bytes of a block in it.
   struct Part {
@@ -43,6 +43,7 @@ class VulkanCache final : public Cache {
   CacheType type_;
   Arena arena_;                        // range 2 * layer holds keys, the next one values
   std::vector<uint64_t> block_bytes_;  // of each range
+  std::vector<uint32_t> groups_;       // of each layer
   Status status_;
 };
 

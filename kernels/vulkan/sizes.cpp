@@ -16,7 +16,8 @@ Result<VulkanBytes> vulkan_bytes(const Program& program, const MaxBatch& max) {
                      .readbacks = workspace.readback};
 }
 
-Result<uint64_t> vulkan_cache_bytes(const Program& program, CacheType type, uint64_t blocks) {
+Result<uint64_t> vulkan_cache_bytes(const Program& program, CacheType type,
+                                    const BlockCounts& blocks) {
   return vulkan::VulkanCache::bytes(program, type, blocks);
 }
 

@@ -12,11 +12,12 @@ namespace {
 class NoCache final : public kernels::Cache {
  public:
   uint64_t bytes() const override { return 0; }
-  void copy_block(uint32_t, uint32_t) override {}
+  void copy_block(uint32_t, uint32_t, uint32_t) override {}
 };
 
 struct Pool {
-  explicit Pool(uint32_t slots) : states(std::make_unique<NoCache>(), 64, slots) {}
+  explicit Pool(uint32_t slots) : states(std::make_unique<NoCache>(), kBlocks, slots) {}
+  static constexpr BlockGroup kBlocks[] = {{64}};
   StatePool states;
 };
 

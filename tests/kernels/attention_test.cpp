@@ -177,7 +177,7 @@ TEST(Attention, sequencesThatForkShareBlocksAndNothingElse) {
     SCOPED_TRACE(backend->name());
     const auto cache = test::make_cache(*backend, layer.small, 6, CacheType::kF16);
     layer.fill(*backend, *cache, past);
-    cache->copy_block(1, 5);
+    cache->copy_block(0, 1, 5);
     const auto together = test::run(*backend, layer.small, layer.out, *cache, both);
 
     std::vector<float> alone[2];

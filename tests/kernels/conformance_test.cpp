@@ -66,8 +66,8 @@ class FaultyDevice final : public Backend {
   uint64_t cache_block_bytes(const Program& program, CacheType type) const override {
     return exact_->cache_block_bytes(program, type);
   }
-  Result<std::unique_ptr<Cache>> make_cache(const Program& program, CacheType type, uint32_t blocks,
-                                            uint32_t states) override {
+  Result<std::unique_ptr<Cache>> make_cache(const Program& program, CacheType type,
+                                            const BlockCounts& blocks, uint32_t states) override {
     return exact_->make_cache(program, type, blocks, states);
   }
   Result<std::unique_ptr<Executable>> compile(const Program& program,

@@ -198,7 +198,7 @@ TEST_P(CacheOf, copiesABlockOfAllLayersAndNothingElse) {
     store_key(cache->layout(layer), cache->keys(layer, block, head), position, x.data());
     store_value(cache->layout(layer), cache->values(layer, block, head), position, x.data());
   });
-  cache->copy_block(0, 2);
+  cache->copy_block(0, 0, 2);
   for_all([&](uint32_t layer, uint32_t block, uint32_t head, uint32_t position) {
     const float expected = key_of(layer, block == 2 ? 0 : block, head, position);
     const TileLayout& layout = cache->layout(layer);

@@ -15,6 +15,7 @@ using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
+using ::testing::StartsWith;
 
 class ChatTest : public ::testing::Test {
  protected:
@@ -131,6 +132,14 @@ TEST_F(ChatTest, undoForgetsOneExchange) {
   type("/undo");
   EXPECT_EQ(messages(), 0u);
   EXPECT_THAT(type("/undo"), HasSubstr("nothing to undo"));
+}
+
+TEST_F(ChatTest, saysOnceThatGoingBackMeansReadingAgain) {
+  model_.reads_again = 200;
+  EXPECT_EQ(type("short"), "ok\n");
+  model_.reads_again = 5000;
+  EXPECT_THAT(type("long"), StartsWith("[5000 tokens are read again: "));
+  EXPECT_EQ(type("long"), "ok\n");
 }
 
 TEST_F(ChatTest, aFailureTakesTheMessageBack) {

@@ -16,6 +16,7 @@ class FakeGenerator : public Generator {
   engine::SamplerOptions options;
   bool fails = false;
   bool system_reaches_model = true;
+  size_t reads_again = 0;
 
   Result<engine::Prompt> prompt(std::span<const engine::Message> messages,
                                 bool for_answer) const override {
@@ -25,6 +26,7 @@ class FakeGenerator : public Generator {
     prompt.ids.assign(prompt.text.begin(), prompt.text.end());
     return prompt;
   }
+  size_t read_again(const engine::Prompt&) const override { return reads_again; }
   bool uses_system() const override { return system_reaches_model; }
   Result<Answer> answer(const engine::Prompt& prompt, size_t limit,
                         const OnToken& on_token) override {
