@@ -28,9 +28,8 @@ class Problem {
         row_bytes_(format.row_bytes(kValues)),
         rows_(rows),
         tokens_(tokens),
-        packed_(packed && !format.is_float()),
-        floats_(tokens * kValues),
-        out_(tokens * rows) {
+        packed_(packed),
+        floats_(tokens * kValues) {
     std::mt19937 random(1);
     mapped_ = *HugePages::allocate(bytes());
     // Bytes below 64 keep every scale finite in every format.
@@ -47,6 +46,11 @@ class Problem {
       quantize_block(floats_.data() + t * kValues, QuantizedLayout::block_tokens(t, tokens),
                      kValues, quantized_.data() + t * quantized);
     }
+    halves_ = *AlignedBuffer::allocate(tokens * halves_stride(kValues) * sizeof(uint16_t));
+    for (size_t t = 0; t < tokens; ++t) {
+      round_to_halves(floats_.data() + t * kValues, kValues, halves() + t * halves_stride(kValues));
+    }
+    out_ = *AlignedBuffer::allocate(tokens * kRowTile * sizeof(float));
     scratch_ = *AlignedBuffer::allocate(matmul_scratch_bytes(tokens));
   }
 
@@ -66,22 +70,31 @@ class Problem {
       const std::byte* weights =
           packed_ ? tiles_.data() + row / kPanelRows * packed_tile_bytes(format_.format, kValues)
                   : mapped_.data() + row * row_bytes_;
-      matmul_tile(
-          {format_.format, weights, packed_ ? WeightTile::kPacked : row_bytes_, kRowTile, kValues,
-           quantized_.data(), floats_.data(), kValues, tokens_, out_.data() + row, rows_},
-          scratch_.data());
+      matmul_tile({.format = format_.format,
+                   .weights = weights,
+                   .row_bytes = packed_ ? WeightTile::kPacked : row_bytes_,
+                   .rows = kRowTile,
+                   .values = kValues,
+                   .quantized = quantized_.data(),
+                   .halves = halves(),
+                   .floats = floats_.data(),
+                   .tokens = tokens_,
+                   .out = reinterpret_cast<float*>(out_.data())},
+                  scratch_.data());
     }
     benchmark::DoNotOptimize(out_.data());
     benchmark::ClobberMemory();
   }
 
  private:
+  uint16_t* halves() { return reinterpret_cast<uint16_t*>(halves_.data()); }
+
   gguf::FormatInfo format_;
   size_t row_bytes_, rows_, tokens_;
   bool packed_;
-  std::vector<float> floats_, out_;
+  std::vector<float> floats_;
   HugePages mapped_, tiles_;
-  AlignedBuffer quantized_, scratch_;
+  AlignedBuffer quantized_, halves_, out_, scratch_;
 };
 
 constexpr size_t kBytes = 128 << 20;  // larger than the last-level cache
@@ -119,7 +132,6 @@ int main(int argc, char** argv) {
     const std::string name(format.name);
     benchmark::RegisterBenchmark(("gemv/" + name).c_str(), cpu::gemv, format, true);
     benchmark::RegisterBenchmark(("gemm/" + name).c_str(), cpu::gemm, format);
-    if (format.is_float()) continue;
     benchmark::RegisterBenchmark(("gemv-mapped/" + name).c_str(), cpu::gemv, format, false);
     benchmark::RegisterBenchmark(("pack/" + name).c_str(), cpu::pack, format);
   }

@@ -75,7 +75,9 @@ Json quantization(const gguf::File& file) {
                     {"tensors", total.tensors},
                     {"values", total.values},
                     {"bytes", total.bytes},
-                    {"kernel", info.is_float() ? "f32 dot product" : "int8 panel dot product"}});
+                    {"kernel", !info.is_float()               ? "int8 panel dot product"
+                               : format == gguf::Format::BF16 ? "bf16 dot product"
+                                                              : "f32 dot product"}});
   }
   return rows;
 }

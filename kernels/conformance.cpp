@@ -168,25 +168,33 @@ class DotCheck {
   }
 
   std::string compare(Activations& x, size_t rows, size_t tokens, bool packed, bool exact) const {
-    std::vector<float> out(rows * tokens);
     const size_t row_bytes = format_.row_bytes(values_);
     const auto tiles =
         cpu::AlignedBuffer::allocate(cpu::packed_bytes(format_.format, cpu::kRowTile, values_));
     const auto scratch = cpu::AlignedBuffer::allocate(cpu::matmul_scratch_bytes(tokens));
-    if (!tiles || !scratch) throw std::bad_alloc();
+    const auto memory = cpu::AlignedBuffer::allocate(tokens * cpu::kRowTile * sizeof(float));
+    if (!tiles || !scratch || !memory) throw std::bad_alloc();
+    auto* out = reinterpret_cast<float*>(memory->data());
     const auto pack = cpu::format_kernels(format_.format).pack;
     if (packed && !pack) return {};
     for (size_t r = 0; packed && r < rows; r += cpu::kPanelRows) {
       pack(row(r), std::min(cpu::kPanelRows, rows - r), row_bytes,
            tiles->data() + r / cpu::kPanelRows * cpu::packed_tile_bytes(format_.format, values_));
     }
-    cpu::matmul_tile({format_.format, packed ? tiles->data() : weights_.data(),
-                      packed ? cpu::WeightTile::kPacked : row_bytes, rows, values_,
-                      x.quantized.data(), x.floats.data(), values_, tokens, out.data(), rows},
+    cpu::matmul_tile({.format = format_.format,
+                      .weights = packed ? tiles->data() : weights_.data(),
+                      .row_bytes = packed ? cpu::WeightTile::kPacked : row_bytes,
+                      .rows = rows,
+                      .values = values_,
+                      .quantized = x.quantized.data(),
+                      .halves = nullptr,
+                      .floats = x.floats.data(),
+                      .tokens = tokens,
+                      .out = out},
                      scratch->data());
     for (size_t t = 0; t < tokens; ++t) {
       for (size_t r = 0; r < rows; ++r) {
-        const float found = out[t * rows + r];
+        const float found = out[t * cpu::kRowTile + r];
         const float expected =
             cpu::reference::dot_quantized(format_.format, row(r), x.row(t), values_);
         const bool equal = std::bit_cast<uint32_t>(found) == std::bit_cast<uint32_t>(expected);

@@ -54,15 +54,11 @@ class Runner {
     Runner runner;
     const Program program = program_of(chain, format);
     const uint64_t matrix = program.weights[0].bytes();
-    // Floats are read where they are, so that each matrix needs bytes of its own.
-    const uint64_t copies = gguf::info(format).is_float() ? chain.matrices : 1;
-    runner.bytes_ = std::make_unique_for_overwrite<std::byte[]>(matrix * copies);
-    std::memset(runner.bytes_.get(), 0x11, matrix * copies);  // small, ordinary scales
+    runner.bytes_ = std::make_unique_for_overwrite<std::byte[]>(matrix);
+    std::memset(runner.bytes_.get(), 0x11, matrix);  // small, ordinary scales
     std::vector<gguf::TensorView> weights;
     for (const WeightInfo& info : program.weights) {
-      const std::byte* start = runner.bytes_.get() + weights.size() % copies * matrix;
-      const std::span<const std::byte> part(start, matrix);
-      weights.push_back({info.name, format, info.shape, 2, part});
+      weights.push_back({info.name, format, info.shape, 2, {runner.bytes_.get(), matrix}});
     }
     QUERN_TRY(runner.cache_, backend.make_cache(program, CacheType::kF16, 1));
     QUERN_TRY(

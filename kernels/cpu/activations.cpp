@@ -5,6 +5,8 @@
 #include <cstring>
 #include <limits>
 
+#include "kernels/cpu/aligned_buffer.h"
+#include "kernels/cpu/f16.h"
 #include "kernels/cpu/reference.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -23,6 +25,10 @@ HWY_INLINE float QuantizeGroup(const float* x, int8_t* codes, int16_t* sums) {
   reference::quantize_row(x, kActivationGroup, {codes, &scale, wide});
   for (size_t half = 0; half < 2; ++half) sums[half] = static_cast<int16_t>(wide[half]);
   return scale;
+}
+
+void RoundToHalves(const float* x, size_t count, uint16_t* out) {
+  for (size_t i = 0; i < count; ++i) out[i] = f32_to_bf16(x[i]);
 }
 
 #else
@@ -81,6 +87,24 @@ HWY_INLINE float QuantizeGroup(const float* x, int8_t* codes, int16_t* sums) {
   return scale;
 }
 
+// Round to nearest even by integer arithmetic, as f32_to_bf16 does; NaN becomes quiet.
+void RoundToHalves(const float* x, size_t count, uint16_t* out) {
+  const DI di;
+  const hn::RebindToUnsigned<DI> du;
+  for (size_t i = 0; i + kLanes <= count; i += kLanes) {
+    const auto bits = hn::BitCast(du, hn::LoadU(DF(), x + i));
+    const auto upper = hn::ShiftRight<16>(bits);
+    const auto odd = hn::And(upper, hn::Set(du, 1));
+    const auto rounded = hn::ShiftRight<16>(hn::Add(bits, hn::Add(odd, hn::Set(du, 0x7FFF))));
+    const auto magnitude = hn::BitCast(di, hn::And(bits, hn::Set(du, 0x7FFFFFFF)));
+    const auto nan = hn::RebindMask(du, hn::Gt(magnitude, hn::Set(di, 0x7F800000)));
+    const auto halves = hn::IfThenElse(nan, hn::Or(upper, hn::Set(du, 0x40)), rounded);
+    const hn::Rebind<uint16_t, DF> d16;
+    hn::StoreU(hn::TruncateTo(d16, halves), d16, out + i);
+  }
+  for (size_t i = count / kLanes * kLanes; i < count; ++i) out[i] = f32_to_bf16(x[i]);
+}
+
 #endif
 
 template <typename T>
@@ -113,9 +137,22 @@ HWY_AFTER_NAMESPACE();
 namespace quern::kernels::cpu {
 
 HWY_EXPORT(QuantizeBlock);
+HWY_EXPORT(RoundToHalves);
 
 void quantize_block(const float* x, size_t tokens, size_t values, std::byte* out) {
   HWY_DYNAMIC_DISPATCH(QuantizeBlock)(x, tokens, values, out);
+}
+
+void round_to_halves(const float* x, size_t values, uint16_t* out) {
+  HWY_DYNAMIC_DISPATCH(RoundToHalves)(x, values, out);
+  std::fill(out + values, out + halves_stride(values), uint16_t{0});
+}
+
+size_t InputForms::bytes(size_t values, size_t tokens) const {
+  size_t bytes = 0;
+  if (quantized) bytes += align_up(QuantizedLayout{values}.row_bytes() * tokens);
+  if (halves) bytes += align_up(halves_stride(values) * tokens * sizeof(uint16_t));
+  return bytes;
 }
 
 }  // namespace quern::kernels::cpu

@@ -1,10 +1,12 @@
-// Activations as the integer kernels read them: int8 codes with one f32 scale per 32 values.
+// Activations as kernels read them. The integer ones: int8 codes with one f32 scale per 32 values.
 #pragma once
 
 #include <algorithm>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+
+#include "gguf/format.h"
 
 namespace quern::kernels::cpu {
 
@@ -53,5 +55,26 @@ struct QuantizedLayout {
 // smallest normal float becomes 0; a group with NaN or infinity gets a NaN scale and zero codes, so
 // that the result shows it. `tokens`: of one block.
 void quantize_block(const float* x, size_t tokens, size_t values, std::byte* out);
+
+// Activations as the BF16 kernels read them: rows of bfloat16, padded with zeros.
+constexpr size_t halves_stride(size_t values) { return (values + 31) / 32 * 32; }
+
+// Rounds x[values] to nearest even, into out[halves_stride(values)].
+void round_to_halves(const float* x, size_t values, uint16_t* out);
+
+// The forms of activations, beside plain floats, that products with some weights read.
+struct InputForms {
+  bool quantized = false;
+  bool halves = false;
+
+  static InputForms of(gguf::Format format) {
+    return {.quantized = !gguf::info(format).is_float(), .halves = format == gguf::Format::BF16};
+  }
+  InputForms operator|(const InputForms& other) const {
+    return {quantized || other.quantized, halves || other.halves};
+  }
+  // Memory that they take for [tokens][values]: first quantized, then halves.
+  size_t bytes(size_t values, size_t tokens) const;
+};
 
 }  // namespace quern::kernels::cpu

@@ -13,6 +13,7 @@
 #include "kernels/cpu/attention_kernels.h"
 #include "kernels/cpu/context.h"
 #include "kernels/cpu/linear.h"
+#include "kernels/cpu/normalize.h"
 #include "kernels/cpu/vector_math.h"
 
 namespace quern::kernels::cpu {

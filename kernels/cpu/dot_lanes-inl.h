@@ -14,12 +14,14 @@
 #include "kernels/cpu/activations.h"
 #include "kernels/cpu/panel.h"
 
-// Highway's AVX3_DL is Ice Lake, which has VNNI, but its list of features leaves VNNI out.
+// Highway's AVX3_DL is Ice Lake, which has VNNI, but its list of features leaves VNNI out. BF16
+// came after Ice Lake: only formats/bf16.cpp uses it, where the machine has it.
 #if HWY_TARGET == HWY_AVX3_DL
 #undef HWY_TARGET_STR
-#define HWY_TARGET_STR \
-  HWY_TARGET_STR_AVX3  \
-  ",vpclmulqdq,avx512vbmi,avx512vbmi2,vaes,avxvnni,avx512bitalg,avx512vpopcntdq,avx512vnni"
+#define HWY_TARGET_STR                                                                       \
+  HWY_TARGET_STR_AVX3                                                                        \
+  ",vpclmulqdq,avx512vbmi,avx512vbmi2,vaes,avxvnni,avx512bitalg,avx512vpopcntdq,avx512vnni," \
+  "avx512bf16"
 #endif
 
 #if HWY_TARGET != HWY_SCALAR

@@ -35,10 +35,9 @@ class Mixture {
     const Norm& norm = op_.norm;
     const float* x = context_.value(op_.in);
     const size_t width = context_.width(op_.in);
-    const bool quantized_router = !gguf::info(router_.tensor.format).is_float();
-    const LinearInput input = prepare_input(
-        x, width, rows_, norm, context_.floats(context_.workspace.normed),
-        quantized_router ? context_.memory + context_.workspace.quantized : nullptr, context_);
+    const LinearInput input =
+        prepare_input(x, width, rows_, norm, context_.floats(context_.workspace.normed),
+                      form_of(router_), context_.memory + context_.workspace.forms, context_);
     const LinearTask route{.input = input,
                            .matrix = Matrix::of(router_),
                            .bias = context_.vector(op_.routing.bias),
@@ -89,19 +88,16 @@ class Mixture {
 
   void run_experts(const std::vector<Bucket>& buckets) {
     const size_t total = rows_ * op_.used, hidden_width = gate_.tensor.shape[1];
-    const bool gate_quantized = !gguf::info(gate_.tensor.format).is_float();
-    const bool up_quantized = !gguf::info(up_.tensor.format).is_float();
-    const bool down_quantized = !gguf::info(down_.tensor.format).is_float();
     std::vector<TokenRun> runs;
     for (const Bucket& bucket : buckets) runs.push_back(bucket.slots);
-    const LinearInput input = prepare_input(
-        floats(parts_.inputs), gate_.tensor.shape[0], total, Norm{}, nullptr,
-        gate_quantized || up_quantized ? bytes(parts_.inputs_quantized) : nullptr, context_, runs);
+    const LinearInput input =
+        prepare_input(floats(parts_.inputs), gate_.tensor.shape[0], total, Norm{}, nullptr,
+                      form_of(gate_) | form_of(up_), bytes(parts_.input_forms), context_, runs);
     std::vector<Matrix> ups;
     for (const Bucket& bucket : buckets) ups.push_back(matrix_of(up_, bucket, fused()));
     std::vector<LinearTask> tasks;
     for (size_t i = 0; i < buckets.size(); ++i) {
-      tasks.push_back({.input = slice(input, buckets[i]),
+      tasks.push_back({.input = input.part(buckets[i].slots),
                        .matrix = matrix_of(gate_, buckets[i], 0),
                        .up = &ups[i],
                        .bias = bias(op_.gate_bias, index(buckets[i], 0), hidden_width),
@@ -112,11 +108,11 @@ class Mixture {
     run_linear(tasks, context_);
 
     const LinearInput hidden =
-        prepare_input(floats(parts_.hidden), hidden_width, total, Norm{}, nullptr,
-                      down_quantized ? bytes(parts_.hidden_quantized) : nullptr, context_, runs);
+        prepare_input(floats(parts_.hidden), hidden_width, total, Norm{}, nullptr, form_of(down_),
+                      bytes(parts_.hidden_forms), context_, runs);
     tasks.clear();
     for (const Bucket& bucket : buckets) {
-      tasks.push_back({.input = slice(hidden, bucket),
+      tasks.push_back({.input = hidden.part(bucket.slots),
                        .matrix = Matrix::of(down_, bucket.expert),
                        .bias = bias(op_.down_bias, bucket.expert, down_.tensor.shape[1]),
                        .out = floats(parts_.outputs) + bucket.slots.begin * down_.tensor.shape[1]});
@@ -124,14 +120,7 @@ class Mixture {
     run_linear(tasks, context_);
   }
 
-  static LinearInput slice(const LinearInput& all, const Bucket& bucket) {
-    LinearInput input = all;
-    input.floats += bucket.slots.begin * all.values;
-    if (input.quantized)
-      input.quantized += bucket.slots.begin * QuantizedLayout{all.values}.row_bytes();
-    input.tokens = bucket.slots.end - bucket.slots.begin;
-    return input;
-  }
+  static InputForms form_of(const Weight& weight) { return InputForms::of(weight.tensor.format); }
 
   // What belongs to an expert in a bias of all experts.
   const float* bias(WeightId id, size_t matrix, size_t width) const {

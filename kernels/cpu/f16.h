@@ -34,6 +34,13 @@ inline uint16_t f32_to_f16(float value) {
   return sign | static_cast<uint16_t>((magnitude - 0x38000000 + round) >> 13);
 }
 
+// binary32 to bfloat16, round to nearest even; too large becomes infinity, NaN stays NaN.
+inline uint16_t f32_to_bf16(float value) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value);
+  if ((bits & 0x7FFFFFFF) > 0x7F800000) return static_cast<uint16_t>(bits >> 16 | 0x40);  // NaN
+  return static_cast<uint16_t>((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
+}
+
 // bfloat16 to binary32: the upper half of its bits.
 inline float bf16_to_f32(uint16_t bits) {
   return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);

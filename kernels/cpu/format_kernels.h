@@ -17,6 +17,8 @@ struct WeightTile {
   size_t stride;
 };
 
+struct MatMulTile;
+
 struct FormatKernels {
   // Unpacks values k … k + values - 1 of 16 rows into the panel's first columns; k: a multiple of
   // 256 or 0, values: a multiple of the format's block, at most 256.
@@ -28,10 +30,12 @@ struct FormatKernels {
   // Packs `rows` <= 16 rows of row_bytes bytes; `tile`: packed_tile_bytes(), 64-byte aligned.
   void (*pack)(const std::byte* rows_start, size_t rows, size_t row_bytes,
                std::byte* tile) = nullptr;
+  // Float formats: matmul_tile, whole. They have none of the above but `pack`.
+  void (*multiply)(const MatMulTile& tile, std::byte* scratch) = nullptr;
 };
 
-// The kernels of a quantized format on this machine; none on one without SIMD, or for a format
-// that has no file in formats/.
+// The kernels of a format on this machine; none on one without SIMD, or for a format that has no
+// file in formats/.
 FormatKernels format_kernels(gguf::Format format);
 
 // FormatKernels::unpack where there is one, otherwise the scalar reference.

@@ -5,6 +5,7 @@
 
 #include "kernels/cpu/activations.h"
 #include "kernels/cpu/linear.h"
+#include "kernels/cpu/normalize.h"
 #include "kernels/cpu/vector_math.h"
 
 namespace quern::kernels::cpu {
@@ -74,19 +75,15 @@ void run(const HeadProduct& op, Context& context) {
       std::copy_n(from + (row * heads + h) * in, in, by_head + (h * rows + row) * in);
     }
   }
-  const bool quantized = !gguf::info(weight.tensor.format).is_float();
-  const LinearInput input = prepare_input(
-      by_head, in, heads * rows, Norm{}, nullptr,
-      quantized ? context.memory + context.workspace.quantized : nullptr, context, runs);
+  const LinearInput input = prepare_input(by_head, in, heads * rows, Norm{}, nullptr,
+                                          InputForms::of(weight.tensor.format),
+                                          context.memory + context.workspace.forms, context, runs);
   float* products = context.floats(context.workspace.head_products);
   std::vector<LinearTask> tasks;
   for (size_t h = 0; h < heads; ++h) {
-    LinearInput part = input;
-    part.floats += runs[h].begin * in;
-    if (quantized) part.quantized += runs[h].begin * QuantizedLayout{in}.row_bytes();
-    part.tokens = rows;
-    tasks.push_back(
-        {.input = part, .matrix = Matrix::of(weight, h), .out = products + runs[h].begin * out});
+    tasks.push_back({.input = input.part(runs[h]),
+                     .matrix = Matrix::of(weight, h),
+                     .out = products + runs[h].begin * out});
   }
   run_linear(tasks, context);
   context.pool.run(rows, [&](size_t row, size_t) {

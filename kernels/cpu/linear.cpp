@@ -1,10 +1,11 @@
 #include "kernels/cpu/linear.h"
 
 #include <algorithm>
-#include <cmath>
 #include <vector>
 
+#include "kernels/cpu/finish_tile.h"
 #include "kernels/cpu/matmul.h"
+#include "kernels/cpu/normalize.h"
 #include "kernels/cpu/packed.h"
 #include "kernels/cpu/vector_math.h"
 
@@ -20,22 +21,18 @@ size_t tiles(const LinearTask& task) { return (task.matrix.rows + kRowTile - 1) 
 // `first`: a multiple of kTokenBlock.
 void multiply(const Matrix& matrix, const LinearInput& input, size_t row, size_t first,
               size_t count, float* out, std::byte* scratch) {
-  MatMulTile tile{};
-  tile.format = matrix.format;
-  tile.weights = matrix.bytes + row / kRowTile * matrix.tile_bytes;
-  tile.row_bytes = matrix.packed ? WeightTile::kPacked : matrix.row_bytes;
-  tile.rows = std::min(kRowTile, matrix.rows - row);
-  tile.values = input.values;
-  if (gguf::info(matrix.format).is_float()) {
-    tile.floats = input.floats + first * input.values;
-    tile.float_stride = input.values;
-  } else {
-    tile.quantized = input.quantized + first * QuantizedLayout{input.values}.row_bytes();
-  }
-  tile.tokens = count;
-  tile.out = out;
-  tile.out_stride = kRowTile;
-  matmul_tile(tile, scratch);
+  const LinearInput part = input.part({first, first + count});
+  matmul_tile({.format = matrix.format,
+               .weights = matrix.bytes + row / kRowTile * matrix.tile_bytes,
+               .row_bytes = matrix.packed ? WeightTile::kPacked : matrix.row_bytes,
+               .rows = std::min(kRowTile, matrix.rows - row),
+               .values = input.values,
+               .quantized = part.quantized,
+               .halves = part.halves,
+               .floats = part.floats,
+               .tokens = count,
+               .out = out},
+              scratch);
 }
 
 void add_bias(const float* bias, size_t rows, size_t tokens, float* out) {
@@ -61,26 +58,16 @@ void run_tile(const LinearTask& task, size_t tile, std::byte* scratch) {
       add_bias(task.up_bias ? task.up_bias + row : nullptr, rows, count, up);
     }
     activate(task.activation, result, task.up ? up : nullptr, count * kRowTile);
-    for (size_t t = 0; t < count; ++t) {
-      const size_t start = (first + t) * task.matrix.rows + row;
-      const float factor = task.gate ? task.gate[first + t] * task.scale : task.scale;
-      for (size_t r = 0; r < rows; ++r) {
-        const float y = factor * result[t * kRowTile + r];
-        task.out[start + r] = task.add ? task.add[start + r] + y : y;
-      }
-    }
+    const size_t start = first * task.matrix.rows + row;
+    finish_tile({.tile = result,
+                 .tokens = count,
+                 .rows = rows,
+                 .scale = task.scale,
+                 .gate = task.gate ? task.gate + first : nullptr,
+                 .add = task.add ? task.add + start : nullptr,
+                 .out = task.out + start,
+                 .stride = task.matrix.rows});
   }
-}
-
-// Σ x(i) for i < count, in 16 parts by i mod 16, folded 8-4-2-1.
-template <typename Value>
-float sum_of(size_t count, Value x) {
-  float sums[16] = {};
-  for (size_t i = 0; i < count; ++i) sums[i % 16] += x(i);
-  for (size_t half = 8; half > 0; half /= 2) {
-    for (size_t j = 0; j < half; ++j) sums[j] += sums[j + half];
-  }
-  return sums[0];
 }
 
 void show_inputs(std::span<const LinearTask> tasks, const Executable::InputObserver& observer) {
@@ -92,6 +79,23 @@ void show_inputs(std::span<const LinearTask> tasks, const Executable::InputObser
 }
 
 }  // namespace
+
+InputForms input_forms(const Program& program, const Projection& op) {
+  InputForms forms;
+  for (const Linear& linear : op.outputs) {
+    forms = forms | InputForms::of(program.weights[linear.weight].format);
+  }
+  return forms;
+}
+
+LinearInput LinearInput::part(const TokenRun& run) const {
+  LinearInput part = *this;
+  part.floats += run.begin * values;
+  if (quantized) part.quantized += run.begin * QuantizedLayout{values}.row_bytes();
+  if (halves) part.halves += run.begin * halves_stride(values);
+  part.tokens = run.end - run.begin;
+  return part;
+}
 
 Matrix Matrix::of(const Weight& weight, size_t expert) {
   const gguf::TensorView& tensor = weight.tensor;
@@ -132,12 +136,20 @@ void run_linear(std::span<const LinearTask> tasks, Context& context) {
 }
 
 LinearInput prepare_input(const float* in, size_t values, size_t tokens, const Norm& norm,
-                          float* normed, std::byte* quantized, Context& context,
+                          float* normed, InputForms forms, std::byte* memory, Context& context,
                           std::span<const TokenRun> runs) {
-  LinearInput input{.floats = in, .quantized = quantized, .values = values, .tokens = tokens};
   const NormWeights weights = context.norm(norm);
-  if (weights.weight) input.floats = normed;
-  if (!weights.weight && !quantized) return input;
+  std::byte* quantized = forms.quantized ? memory : nullptr;
+  auto* halves = forms.halves
+                     ? reinterpret_cast<uint16_t*>(
+                           memory + InputForms{.quantized = forms.quantized}.bytes(values, tokens))
+                     : nullptr;
+  const LinearInput input{.floats = weights.weight ? normed : in,
+                          .quantized = quantized,
+                          .halves = halves,
+                          .values = values,
+                          .tokens = tokens};
+  if (!weights.weight && !quantized && !halves) return input;
   std::vector<TokenRun> blocks;
   const TokenRun all{0, tokens};
   for (const TokenRun& run : runs.empty() ? std::span(&all, 1) : runs) {
@@ -147,27 +159,16 @@ LinearInput prepare_input(const float* in, size_t values, size_t tokens, const N
   }
   context.pool.run(blocks.size(), [&](size_t item, size_t) {
     const auto [begin, end] = blocks[item];
-    for (size_t t = begin; weights.weight && t < end; ++t) {
-      normalize(norm, weights, in + t * values, values, normed + t * values);
+    for (size_t t = begin; t < end; ++t) {
+      if (weights.weight) normalize(norm, weights, in + t * values, values, normed + t * values);
+      if (!halves) continue;
+      round_to_halves(input.floats + t * values, values, halves + t * halves_stride(values));
     }
     if (!quantized) return;
     quantize_block(input.floats + begin * values, end - begin, values,
                    quantized + begin * QuantizedLayout{values}.row_bytes());
   });
   return input;
-}
-
-void normalize(const Norm& norm, const NormWeights& weights, const float* x, size_t count,
-               float* y) {
-  const auto size = static_cast<float>(count);
-  const bool layer = norm.kind == Norm::Kind::kLayer;
-  const float mean = layer ? sum_of(count, [&](size_t i) { return x[i]; }) / size : 0;
-  const float squares = sum_of(count, [&](size_t i) { return (x[i] - mean) * (x[i] - mean); });
-  const float scale = 1.0f / std::sqrt(squares / size + norm.epsilon);
-  for (size_t i = 0; i < count; ++i) y[i] = (x[i] - mean) * scale;
-  for (size_t i = 0; weights.weight && i < count; ++i) y[i] *= weights.weight[i];
-  if (!weights.bias) return;
-  for (size_t i = 0; i < count; ++i) y[i] += weights.bias[i];
 }
 
 void run(const AddNormed& op, Context& context) {
@@ -187,13 +188,9 @@ void run(const AddNormed& op, Context& context) {
 void run(const Projection& op, Context& context) {
   const size_t values = context.weights[op.outputs[0].weight].tensor.row_values();
   const size_t tokens = context.rows(op.in);
-  bool any_quantized = false;
-  for (const Linear& linear : op.outputs) {
-    any_quantized |= !gguf::info(context.weights[linear.weight].tensor.format).is_float();
-  }
   const LinearInput input = prepare_input(
       context.value(op.in), values, tokens, op.norm, context.floats(context.workspace.normed),
-      any_quantized ? context.memory + context.workspace.quantized : nullptr, context);
+      input_forms(context.program, op), context.memory + context.workspace.forms, context);
 
   std::vector<Matrix> matrices;
   for (const Linear& linear : op.outputs)

@@ -5,16 +5,26 @@
 #include <span>
 #include <string_view>
 
+#include "kernels/cpu/activations.h"
 #include "kernels/cpu/context.h"
 
 namespace quern::kernels::cpu {
+
+// Tokens [begin, end).
+struct TokenRun {
+  size_t begin, end;
+};
 
 // Activations ready for a product: [tokens][values], in the form that the weights ask for.
 struct LinearInput {
   const float* floats = nullptr;         // row stride = values
   const std::byte* quantized = nullptr;  // QuantizedLayout{values}, whole blocks
+  const uint16_t* halves = nullptr;      // row stride = halves_stride(values)
   size_t values;
   size_t tokens;
+
+  // Of quantized forms, tokens.begin begins a block.
+  LinearInput part(const TokenRun& tokens) const;
 };
 
 struct Matrix {
@@ -52,20 +62,14 @@ void run_linear(std::span<const LinearTask> tasks, Context& context);
 // Per-thread scratch that run_linear needs for inputs of up to `tokens` tokens, in bytes.
 size_t linear_scratch_bytes(size_t tokens);
 
-// Normalizes rows of in[tokens][values] into `normed` (if there is a norm) and quantizes them into
-// `quantized` (if not null); returns what a product may read. `runs`: tokens whose blocks of
-// quantized activations begin anew, as [begin, end); none: all are one run.
-struct TokenRun {
-  size_t begin, end;
-};
-LinearInput prepare_input(const float* in, size_t values, size_t tokens, const Norm& norm,
-                          float* normed, std::byte* quantized, Context& context,
-                          std::span<const TokenRun> runs = {});
+// The forms that the weights of a projection read.
+InputForms input_forms(const Program& program, const Projection& op);
 
-// y = norm(x) over `count` values; without a weight they are only brought to length. y may be x.
-// Sums have 16 parts by index mod 16, folded 8-4-2-1; a layer norm takes the mean off before it
-// sums the squares.
-void normalize(const Norm& norm, const NormWeights& weights, const float* x, size_t count,
-               float* y);
+// Normalizes rows of in[tokens][values] into `normed` (if there is a norm) and brings them into the
+// wanted forms, in `memory` of forms.bytes(); returns what a product may read. `runs`: tokens whose
+// blocks of quantized activations begin anew; none: all are one run.
+LinearInput prepare_input(const float* in, size_t values, size_t tokens, const Norm& norm,
+                          float* normed, InputForms forms, std::byte* memory, Context& context,
+                          std::span<const TokenRun> runs = {});
 
 }  // namespace quern::kernels::cpu

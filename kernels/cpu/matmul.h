@@ -12,8 +12,10 @@
 namespace quern::kernels::cpu {
 
 inline constexpr size_t kRowTile = 2 * kPanelRows;  // weight rows that one call works on
+inline constexpr size_t kFloatChain = 64;  // values of a float format that are summed from zero
+inline constexpr size_t kFloatScratchBytes = 2 * kPanelValues * kRowTile * sizeof(float);
 
-// out[t * out_stride + r] = sum over k of W[r][k] * x[t][k],  r < rows, t < tokens.
+// out[t][r] = sum over k of W[r][k] * x[t][k],  r < rows, t < tokens.
 // Results do not depend on `rows`, `tokens`, packing or the instruction set (any with FMA): each
 // output is one chain in a fixed order, see reference::dot_quantized and reference::dot_float.
 struct MatMulTile {
@@ -22,13 +24,12 @@ struct MatMulTile {
   size_t row_bytes;          // rows follow each other every row_bytes; WeightTile::kPacked: packed
   size_t rows;               // 1 … kRowTile
   size_t values;             // k: values per row
-  // Activations; the integer form for quantized formats, the float form for the float formats.
+  // Activations, in the form that the format reads (activations.h).
   const std::byte* quantized;  // QuantizedLayout{values}, from the first token of a block on
-  const float* floats;         // [tokens][values], row stride `float_stride`
-  size_t float_stride;
+  const uint16_t* halves;      // BF16 [tokens][halves_stride(values)]
+  const float* floats;         // [tokens][values]
   size_t tokens;
-  float* out;
-  size_t out_stride;
+  float* out;  // [tokens][kRowTile], 64-byte aligned; what lies past `rows` is written too
 };
 
 // Scratch that matmul_tile needs per thread, in bytes, for any tile with at most `tokens` tokens.

@@ -1,5 +1,5 @@
-// The two halves of matmul_tile: integer kernels for the quantized formats (with scratch, see
-// matmul_scratch_bytes) and kernels for the float formats.
+// What matmul_tile does for quantized formats: integer kernels, with scratch of
+// quantized_scratch_bytes.
 #pragma once
 
 #include "kernels/cpu/matmul.h"
@@ -7,6 +7,6 @@
 namespace quern::kernels::cpu {
 
 void matmul_quantized(const MatMulTile& tile, std::byte* scratch);
-void matmul_float(const MatMulTile& tile);
+size_t quantized_scratch_bytes(size_t tokens);
 
 }  // namespace quern::kernels::cpu

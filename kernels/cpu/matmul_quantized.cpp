@@ -12,6 +12,7 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/matmul_quantized.cpp"
+#include <hwy/cache_control.h>
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
@@ -34,7 +35,7 @@ struct Minimums {
   alignas(64) float rows[kMinimumValues / kActivationGroup][kRowTile];  // per group of 32 values
 };
 
-// What a tile works in; the sums of all tokens follow it.
+// What a tile works in; the minimums of all tokens follow it.
 struct Scratch {
   Panel panels[kPanels];
   Minimums minimums;
@@ -112,9 +113,9 @@ void AddScaledGroup(const Panel& panel, size_t lane, const PanelFormat& format, 
 }
 
 // acc (of scaled panels also mins) of `tokens` tokens += the products of `values` values; x: their
-// first group.
+// first group; the next tokens' lies `ahead` bytes on.
 void MultiplyBlock(const Panel* panels, const PanelFormat& format, size_t values,
-                   const std::byte* x, size_t tokens, RowSums* acc, RowSums* mins) {
+                   const std::byte* x, size_t, size_t tokens, RowSums* acc, RowSums* mins) {
   for (size_t t = 0; t < tokens; ++t) {
     float block[kRowTile] = {}, least[kRowTile] = {};  // of a scaled panel
     for (size_t g = 0; g < values / kActivationGroup; ++g) {
@@ -151,6 +152,11 @@ void AddMinimums(const Minimums& minimums, size_t groups, const std::byte* x, si
       }
     }
   }
+}
+
+// y -= x.
+void Subtract(const float* x, size_t count, float* y) {
+  for (size_t i = 0; i < count; ++i) y[i] -= x[i];
 }
 
 #else
@@ -204,10 +210,17 @@ HWY_INLINE void DotGroup(const PanelPart& part, size_t quad, const std::byte* x,
   });
 }
 
-// sums += products of `values` values, for kVectors vectors of rows.
+// Asks for a group of activations.
+template <size_t kTokens>
+HWY_INLINE void PrefetchGroup(const std::byte* x) {
+  for (size_t i = 0; i < kTokens * ActivationGroup::kBytesPerToken; i += 64) hwy::Prefetch(x + i);
+}
+
+// sums += products of `values` values, for kVectors vectors of rows. ahead: distance of the next
+// block of tokens, which is asked for meanwhile.
 template <size_t kTokens, size_t kGroup, bool kWide>
-HWY_INLINE void AddProducts(const PanelPart& part, size_t values, const std::byte* x, int bias,
-                            RowSums* acc) {
+HWY_INLINE void AddProducts(const PanelPart& part, size_t values, const std::byte* x, size_t ahead,
+                            int bias, RowSums* acc) {
   const DF d;
   VF sums[kVectors][kTokens];
   Unroll<kTokens>([&](auto t) QUERN_INLINE_LAMBDA {
@@ -216,6 +229,7 @@ HWY_INLINE void AddProducts(const PanelPart& part, size_t values, const std::byt
     });
   });
   for (size_t k = 0; k < values; k += kActivationGroup) {
+    PrefetchGroup<kTokens>(x + ahead);
     VF products[kVectors][kTokens];
     Unroll<kActivationGroup / kGroup>([&](auto g) QUERN_INLINE_LAMBDA {
       VI dots[kVectors][kTokens];
@@ -276,13 +290,13 @@ void AddMinimumsOf(const Minimums& minimums, size_t groups, const std::byte* x, 
 
 template <size_t kTokens, size_t kGroup>
 void MultiplyTokens(const Panel* panels, const PanelFormat& format, size_t values,
-                    const std::byte* x, RowSums* acc) {
+                    const std::byte* x, size_t ahead, RowSums* acc) {
   for (size_t row = 0; row < kRowTile; row += kVectors * kLanes) {
     const PanelPart part{panels, row};
     if (HWY_TARGET == HWY_AVX2 && format.bias > 64) {  // elsewhere it makes no difference
-      AddProducts<kTokens, kGroup, true>(part, values, x, format.bias, acc);
+      AddProducts<kTokens, kGroup, true>(part, values, x, ahead, format.bias, acc);
     } else {
-      AddProducts<kTokens, kGroup, false>(part, values, x, format.bias, acc);
+      AddProducts<kTokens, kGroup, false>(part, values, x, ahead, format.bias, acc);
     }
   }
 }
@@ -319,10 +333,11 @@ HWY_INLINE void AddScaledBlock(size_t row, const std::byte* x, const Integers& i
 // The products of a scaled panel: 256 values.
 template <size_t kTokens>
 void MultiplyScaled(const Panel* panels, const PanelFormat& format, const std::byte* x,
-                    RowSums* acc, RowSums* mins) {
+                    size_t ahead, RowSums* acc, RowSums* mins) {
   for (size_t row = 0; row < kRowTile; row += kVectors * kLanes) {
     const PanelPart part{panels, row};
     const auto products = [&](size_t g, const std::byte* at, auto& dots) HWY_ATTR {
+      PrefetchGroup<kTokens>(at + ahead);
       DotGroup<kTokens, kActivationGroup, 0, true>(part, g * kActivationGroup / 4, at, format.bias,
                                                    dots);
     };
@@ -358,16 +373,16 @@ HWY_INLINE void WithTokens(size_t tokens, const Call& call) {
 }
 
 // acc (of scaled panels also mins) of `tokens` tokens += the products of `values` values; x: their
-// first group.
+// first group; the next tokens' lies `ahead` bytes on.
 void MultiplyBlock(const Panel* panels, const PanelFormat& format, size_t values,
-                   const std::byte* x, size_t tokens, RowSums* acc, RowSums* mins) {
+                   const std::byte* x, size_t ahead, size_t tokens, RowSums* acc, RowSums* mins) {
   WithTokens(tokens, [&](auto count) HWY_ATTR {
     if (format.scaled()) {
-      MultiplyScaled<count>(panels, format, x, acc, mins);
+      MultiplyScaled<count>(panels, format, x, ahead, acc, mins);
     } else if (format.scale_group == kActivationGroup) {
-      MultiplyTokens<count, kActivationGroup>(panels, format, values, x, acc);
+      MultiplyTokens<count, kActivationGroup>(panels, format, values, x, ahead, acc);
     } else {
-      MultiplyTokens<count, kSumGroup>(panels, format, values, x, acc);
+      MultiplyTokens<count, kSumGroup>(panels, format, values, x, ahead, acc);
     }
   });
 }
@@ -376,6 +391,14 @@ void MultiplyBlock(const Panel* panels, const PanelFormat& format, size_t values
 void AddMinimums(const Minimums& minimums, size_t groups, const std::byte* x, size_t tokens,
                  RowSums* mins) {
   WithTokens(tokens, [&](auto count) HWY_ATTR { AddMinimumsOf<count>(minimums, groups, x, mins); });
+}
+
+// y -= x; both 64-byte aligned, count: a multiple of kRowTile.
+void Subtract(const float* x, size_t count, float* y) {
+  const DF d;
+  for (size_t i = 0; i < count; i += kLanes) {
+    hn::Store(hn::Sub(hn::Load(d, y + i), hn::Load(d, x + i)), d, y + i);
+  }
 }
 
 #endif
@@ -390,6 +413,7 @@ namespace quern::kernels::cpu {
 
 HWY_EXPORT(MultiplyBlock);
 HWY_EXPORT(AddMinimums);
+HWY_EXPORT(Subtract);
 HWY_EXPORT(InstructionSet);
 
 namespace {
@@ -443,8 +467,8 @@ void add_minimums(const MatMulTile& tile, size_t k, size_t values, Scratch& work
   const size_t first = k % kMinimumValues / kActivationGroup, count = values / kActivationGroup;
   for (size_t g = 0; g < count; ++g) {
     for (size_t panel = 0; panel < kPanels; ++panel) {
-      std::copy_n(work.panels[panel].min[g], kPanelRows,
-                  work.minimums.rows[first + g] + panel * kPanelRows);
+      std::memcpy(work.minimums.rows[first + g] + panel * kPanelRows, work.panels[panel].min[g],
+                  sizeof work.panels[panel].min[g]);
     }
   }
   if (k + values < tile.values && (k + values) % kMinimumValues != 0) return;
@@ -457,10 +481,12 @@ void add_minimums(const MatMulTile& tile, size_t k, size_t values, Scratch& work
 
 void multiply_panels(const MatMulTile& tile, std::byte* scratch) {
   auto& work = *reinterpret_cast<Scratch*>(scratch);
-  auto* acc = reinterpret_cast<RowSums*>(scratch + sizeof(Scratch));
-  RowSums* mins = acc + tile.tokens;
+  auto* acc = reinterpret_cast<RowSums*>(tile.out);
+  auto* mins = reinterpret_cast<RowSums*>(scratch + sizeof(Scratch));
   const PanelFormat format = PanelFormat::of(tile.format);
-  std::fill(acc, acc + (format.minimum ? 2 : 1) * tile.tokens, RowSums{});
+  const size_t row_bytes = QuantizedLayout{tile.values}.row_bytes();
+  std::fill_n(acc, tile.tokens, RowSums{});
+  if (format.minimum) std::fill_n(mins, tile.tokens, RowSums{});
   for (size_t k = 0; k < tile.values; k += kPanelValues) {
     const size_t values = std::min(kPanelValues, tile.values - k);
     for (size_t panel = 0; panel * kPanelRows < tile.rows; ++panel) {
@@ -468,16 +494,11 @@ void multiply_panels(const MatMulTile& tile, std::byte* scratch) {
     }
     each_block(tile, k, [&](size_t t, size_t tokens, const std::byte* x) {
       HWY_DYNAMIC_DISPATCH(MultiplyBlock)
-      (work.panels, format, values, x, tokens, acc + t, mins + t);
+      (work.panels, format, values, x, tokens * row_bytes, tokens, acc + t, mins + t);
     });
     if (format.minimum && !format.scaled()) add_minimums(tile, k, values, work, mins);
   }
-  for (size_t t = 0; t < tile.tokens; ++t) {
-    for (size_t r = 0; r < tile.rows; ++r) {
-      const float sum = acc[t].rows[r];
-      tile.out[t * tile.out_stride + r] = format.minimum ? sum - mins[t].rows[r] : sum;
-    }
-  }
+  if (format.minimum) HWY_DYNAMIC_DISPATCH(Subtract)(mins->rows, tile.tokens * kRowTile, tile.out);
 }
 
 }  // namespace
@@ -487,15 +508,11 @@ void matmul_quantized(const MatMulTile& tile, std::byte* scratch) {
   const bool whole = tile.row_bytes == WeightTile::kPacked || tile.rows % kPanelRows == 0;
   if (tile.tokens > 1 || !kernels.gemv || !whole) return multiply_panels(tile, scratch);
   for (size_t row = 0; row < tile.rows; row += kPanelRows) {
-    alignas(64) float out[kPanelRows];
-    kernels.gemv(sixteen_rows(tile, row / kPanelRows), tile.quantized, tile.values, out);
-    std::copy_n(out, std::min(kPanelRows, tile.rows - row), tile.out + row);
+    kernels.gemv(sixteen_rows(tile, row / kPanelRows), tile.quantized, tile.values, tile.out + row);
   }
 }
 
-size_t matmul_scratch_bytes(size_t tokens) {
-  return sizeof(Scratch) + 2 * tokens * sizeof(RowSums);
-}
+size_t quantized_scratch_bytes(size_t tokens) { return sizeof(Scratch) + tokens * sizeof(RowSums); }
 
 const char* instruction_set() { return HWY_DYNAMIC_DISPATCH(InstructionSet)(); }
 

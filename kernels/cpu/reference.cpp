@@ -11,6 +11,7 @@
 #include <type_traits>
 
 #include "kernels/cpu/f16.h"
+#include "kernels/cpu/matmul.h"
 #include "kernels/cpu/panel.h"
 #include "kernels/cpu/reference_blocks.h"
 
@@ -161,19 +162,45 @@ float dot_quantized(Format format, const std::byte* row, const QuantizedRow& x, 
   return chains.acc - chains.mins;
 }
 
+namespace {
+
+float without_subnormal(float x) { return std::fpclassify(x) == FP_SUBNORMAL ? 0 * x : x; }
+
+float dot_bf16(const std::byte* row, const float* x, size_t values) {
+  float acc = 0;
+  for (size_t begin = 0; begin < values; begin += kFloatChain) {
+    const size_t end = std::min(begin + kFloatChain, values);
+    float chain = 0;
+    for (size_t i = begin; i < end + (end - begin) % 2; ++i) {
+      const size_t k = i ^ 1;  // of a pair, the second comes first
+      if (k >= end) continue;
+      const float weight = bf16_to_f32(load<Format::BF16>(row + k * sizeof(uint16_t)).bits);
+      const float input = bf16_to_f32(f32_to_bf16(x[k]));
+      chain =
+          without_subnormal(std::fma(without_subnormal(weight), without_subnormal(input), chain));
+    }
+    acc = without_subnormal(acc + chain);
+  }
+  return acc;
+}
+
+}  // namespace
+
 float dot_float(Format format, const std::byte* row, const float* x, size_t values) {
   const gguf::FormatInfo& facts = gguf::info(format);
   assert(facts.is_float());
-  float sums[16] = {};
-  for (size_t k = 0; k < values; ++k) {
-    float weight;
-    decode_row(format, row + k * facts.block_bytes, &weight, 1);
-    sums[k % 16] = std::fma(weight, x[k], sums[k % 16]);
+  if (format == Format::BF16) return dot_bf16(row, x, values);
+  float acc = 0;
+  for (size_t begin = 0; begin < values; begin += kFloatChain) {
+    float chain = 0;
+    for (size_t k = begin; k < std::min(begin + kFloatChain, values); ++k) {
+      float weight;
+      decode_row(format, row + k * facts.block_bytes, &weight, 1);
+      chain = std::fma(weight, x[k], chain);
+    }
+    acc += chain;
   }
-  for (size_t half = 8; half > 0; half /= 2) {
-    for (size_t j = 0; j < half; ++j) sums[j] += sums[j + half];
-  }
-  return sums[0];
+  return acc;
 }
 
 }  // namespace quern::kernels::cpu::reference

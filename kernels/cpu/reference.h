@@ -54,8 +54,10 @@ void quantize_row(const float* x, size_t values, const QuantizedRow& out);
 float dot_quantized(gguf::Format format, const std::byte* row, const QuantizedRow& x,
                     size_t values);
 
-// The dot product of the float formats: partial sum j takes the values with k mod 16 = j in
-// ascending order by fma, then the 16 are folded 8-4-2-1 (s_j += s_{j+8}, then +4, +2, +1).
+// The dot product of the float formats, that every float kernel reproduces to the bit. Each 64
+// values have a chain from zero, t = fma(w_k, x_k, t) with k ascending, and acc += t. BF16 rounds x
+// to BF16, of two neighbouring values takes the second first (if the number of values is odd, a
+// zero is the last one's neighbour), and takes subnormal numbers for zeros.
 float dot_float(gguf::Format format, const std::byte* row, const float* x, size_t values);
 
 }  // namespace quern::kernels::cpu::reference

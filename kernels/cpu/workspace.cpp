@@ -28,31 +28,30 @@ class Arena {
   size_t used_ = 0;
 };
 
-// Widths that are not a multiple of a group are never quantized: no format has such rows.
-size_t quantized_bytes(size_t values, size_t rows) {
-  return values % kActivationGroup ? 0 : QuantizedLayout{values}.row_bytes() * rows;
-}
-
 size_t rows_of(const Program& program, ValueId id, const MaxBatch& max) {
   return program.values[id].rows == ValueInfo::Rows::kBatch ? max.rows : max.logit_rows;
 }
 
-// The largest input of any projection, normalized and quantized, and what Experts and attention
-// need.
+InputForms form_of(const Program& program, WeightId weight) {
+  return InputForms::of(program.weights[weight].format);
+}
+
+// The largest input of any projection, normalized and in all its forms, and what Experts and
+// attention need.
 struct Largest {
-  size_t normed = 0, quantized = 0, experts = 0, head_products = 0, partials = 0, scratch = 0;
+  size_t normed = 0, forms = 0, experts = 0, head_products = 0, partials = 0, scratch = 0;
 
   Largest(const Program& program, const MaxBatch& max) {
     scratch = linear_scratch_bytes(max.rows);
     for (const Op& op : program.ops) {
       if (const auto* projection = std::get_if<Projection>(&op)) {
-        take_input(program, projection->in, max);
+        take_input(program, projection->in, max, input_forms(program, *projection));
       } else if (const auto* branch = std::get_if<AddNormed>(&op)) {
         take_input(program, branch->in, max);
       } else if (const auto* embed = std::get_if<Embed>(&op)) {
         if (embed->positions != kAbsent) take_input(program, embed->out, max);
       } else if (const auto* mixture = std::get_if<Experts>(&op)) {
-        take_input(program, mixture->in, max);
+        take_input(program, mixture->in, max, form_of(program, mixture->router));
         experts = std::max(experts, ExpertsWorkspace(program, *mixture, max.rows).bytes);
         scratch = std::max(scratch, linear_scratch_bytes(size_t{max.rows} * mixture->used));
       } else if (const auto* gated = std::get_if<GatedNorm>(&op)) {
@@ -70,17 +69,17 @@ struct Largest {
     }
   }
 
-  void take_input(const Program& program, ValueId id, const MaxBatch& max) {
+  void take_input(const Program& program, ValueId id, const MaxBatch& max, InputForms wanted = {}) {
     const size_t width = program.values[id].width, rows = rows_of(program, id, max);
     normed = std::max(normed, width * rows * sizeof(float));
-    quantized = std::max(quantized, quantized_bytes(width, rows));
+    forms = std::max(forms, wanted.bytes(width, rows));
   }
 
   void take_heads(const Program& program, const HeadProduct& op, const MaxBatch& max) {
     const auto [in, out, heads, _] = program.weights[op.weight].shape;
     const size_t rows = heads * rows_of(program, op.in, max);
     normed = std::max(normed, in * rows * sizeof(float));
-    quantized = std::max(quantized, quantized_bytes(in, rows));
+    forms = std::max(forms, form_of(program, op.weight).bytes(in, rows));
     head_products = std::max(head_products, out * rows * sizeof(float));
   }
 };
@@ -100,7 +99,7 @@ Workspace::Workspace(const Program& program, const MaxBatch& max, size_t threads
   }
   const Largest largest(program, max);
   normed = arena.take(largest.normed);
-  quantized = arena.take(largest.quantized);
+  forms = arena.take(largest.forms);
   experts = arena.take(largest.experts);
   head_products = arena.take(largest.head_products);
   partials = arena.take(largest.partials);
@@ -121,9 +120,9 @@ ExpertsWorkspace::ExpertsWorkspace(const Program& program, const Experts& op, si
   slot_of = arena.take_ids(total);
   slots = arena.take_ids(total);
   inputs = arena.take_floats(total * in);
-  inputs_quantized = arena.take(quantized_bytes(in, total));
+  input_forms = arena.take((form_of(program, op.gate) | form_of(program, op.up)).bytes(in, total));
   hidden = arena.take_floats(total * hidden_width);
-  hidden_quantized = arena.take(quantized_bytes(hidden_width, total));
+  hidden_forms = arena.take(form_of(program, op.down).bytes(hidden_width, total));
   outputs = arena.take_floats(total * out);
   bytes = arena.used();
 }

@@ -16,7 +16,7 @@ struct Workspace {
   std::vector<size_t> values;  // per ValueId: f32 [rows][width]
   std::vector<size_t> turns;   // per rope: f32 [rows][cos, sin][pairs]
   size_t normed;               // f32 [rows][width]: input of a projection after its norm
-  size_t quantized;            // QuantizedLayout rows: the same, as int8
+  size_t forms;                // the same, in the forms that its products read (InputForms)
   size_t experts;              // scratch of Experts (ExpertsWorkspace)
   size_t head_products;        // f32 [heads][rows][out] of HeadProduct
   size_t partials;             // f32 [split rows][query heads][granules][partial]: split attention
@@ -38,9 +38,9 @@ struct ExpertsWorkspace {
   size_t slot_of;        // uint32 [rows][used]: slot, ordered by expert
   size_t slots;          // uint32 [rows * used]: row of a slot
   size_t inputs;         // f32 [slots][in]
-  size_t inputs_quantized;
+  size_t input_forms;
   size_t hidden;  // f32 [slots][hidden]
-  size_t hidden_quantized;
+  size_t hidden_forms;
   size_t outputs;  // f32 [slots][out]
   size_t bytes;
 };

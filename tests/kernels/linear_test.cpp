@@ -1,5 +1,6 @@
 // Projections on the CPU against the scalar reference.
 #include "kernels/cpu/linear.h"
+#include "kernels/cpu/normalize.h"
 
 #include <gtest/gtest.h>
 
@@ -85,12 +86,17 @@ TEST_P(ProjectionTest, equalsTheReferenceWhereActivationsAreExact) {
   expect_equals_reference(false, 2e-6, exact_table);
 }
 
-// A float format sees the norm's rounding too. A quantized one sees normalized activations rounded
-// to a step of a = max|x| / 127 per 32 values: an error of deviation a / sqrt(12), with max|x|
-// about 2.4 deviations of x, so 2.4 / 127 / sqrt(12) = 0.55 % of y. Six deviations of it, for the
-// largest of some 800 outputs.
+// What the rounding of normalized activations costs, as a part of y. F32 and F16 see the norm's
+// rounding only. BF16 rounds to 8 bits: an error of deviation 2^-9 / sqrt(3). A quantized format
+// rounds to a step of a = max|x| / 127 per 32 values: a / sqrt(12), with max|x| about 2.4
+// deviations of x. Six deviations each, for the largest of some 800 outputs.
+double rounding_error(Format format) {
+  if (format == Format::BF16) return 6 * 0.0012;
+  return gguf::info(format).is_float() ? 3e-6 : 6 * 0.0055;
+}
+
 TEST_P(ProjectionTest, equalsTheReferenceAfterANorm) {
-  expect_equals_reference(true, is_float() ? 3e-6 : 6 * 0.0055,
+  expect_equals_reference(true, rounding_error(GetParam()),
                           [](SmallProgram& small, uint32_t width) {
                             return small.normal(SmallProgram::kTokens * width, 0.3f, 2);
                           });
@@ -185,17 +191,17 @@ TEST(Projection, severalOutputsShareOneInputAndItsNorm) {
   SmallProgram small(kSeed);
   const ValueId in = small.embed(256);
   Projection op{.in = in, .norm = {small.vector(256, 1, 0.2f), 1e-5f}, .outputs = {}};
-  for (const auto& [format, out] :
-       {std::pair(Format::F32, 40u), std::pair(Format::Q8_0, 33u), std::pair(Format::Q4_K, 16u)}) {
+  for (const auto& [format, out] : {std::pair(Format::F32, 40u), std::pair(Format::Q8_0, 33u),
+                                    std::pair(Format::BF16, 21u), std::pair(Format::Q4_K, 16u)}) {
     op.outputs.push_back(
         {.weight = small.matrix(format, 256, out), .out = small.program.add_value(out)});
   }
   small.program.ops.push_back(op);
   const auto cpu = make_cpu_backend(2), reference = make_reference_backend();
   for (const Linear& linear : op.outputs) {
-    const bool exact = gguf::info(small.weights[linear.weight].format).is_float();
     test::expect_close(test::run(*cpu, small, linear.out, 9),
-                       test::run(*reference, small, linear.out, 9), exact ? 3e-6 : 6 * 0.0055);
+                       test::run(*reference, small, linear.out, 9),
+                       rounding_error(small.weights[linear.weight].format));
   }
 }
 

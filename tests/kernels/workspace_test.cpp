@@ -81,7 +81,7 @@ TEST(Workspace, partsDoNotOverlapAndHoldWhatTheyAreFor) {
       add("norm", w.vectors[1], 96 * 4);
       add("bias", w.vectors[3], 96 * 4);
       add("normed", w.normed, size_t{max.rows} * 256 * 4);
-      add("quantized", w.quantized, QuantizedLayout{256}.row_bytes() * max.rows);
+      add("forms", w.forms, InputForms{.quantized = true}.bytes(256, max.rows));
       add("experts", w.experts, ExpertsWorkspace(p, std::get<Experts>(p.ops[3]), max.rows).bytes);
       const size_t granules = (max.positions + 511) / 512;
       add("partials", w.partials,
@@ -104,18 +104,17 @@ TEST(Workspace, partsOfExpertsDoNotOverlap) {
   for (const size_t rows : {1, 40}) {
     const ExpertsWorkspace w(p, std::get<Experts>(p.ops[3]), rows);
     const size_t slots = rows * 3;
-    expect_apart(
-        {{"router logits", w.router_logits, rows * 7 * 4},
-         {"chosen", w.chosen, slots * 4},
-         {"shares", w.shares, slots * 4},
-         {"slot of", w.slot_of, slots * 4},
-         {"slots", w.slots, slots * 4},
-         {"inputs", w.inputs, slots * 96 * 4},
-         {"inputs, quantized", w.inputs_quantized, slots * QuantizedLayout{96}.row_bytes()},
-         {"hidden", w.hidden, slots * 160 * 4},
-         {"hidden, quantized", w.hidden_quantized, slots * QuantizedLayout{160}.row_bytes()},
-         {"outputs", w.outputs, slots * 96 * 4}},
-        w.bytes);
+    expect_apart({{"router logits", w.router_logits, rows * 7 * 4},
+                  {"chosen", w.chosen, slots * 4},
+                  {"shares", w.shares, slots * 4},
+                  {"slot of", w.slot_of, slots * 4},
+                  {"slots", w.slots, slots * 4},
+                  {"inputs", w.inputs, slots * 96 * 4},
+                  {"inputs, quantized", w.input_forms, slots * QuantizedLayout{96}.row_bytes()},
+                  {"hidden", w.hidden, slots * 160 * 4},
+                  {"hidden, quantized", w.hidden_forms, slots * QuantizedLayout{160}.row_bytes()},
+                  {"outputs", w.outputs, slots * 96 * 4}},
+                 w.bytes);
   }
 }
 
@@ -139,7 +138,7 @@ TEST(Workspace, sizesDoNotWrap) {
   const Workspace w(p, max, 64);
   const size_t value_bytes = size_t{1} << (24 + 20 + 2);
   EXPECT_EQ(w.values[second] - w.values[first], value_bytes);
-  EXPECT_EQ(w.quantized - w.normed, value_bytes);
+  EXPECT_EQ(w.forms - w.normed, value_bytes);
   const size_t partials = size_t{kSplitRows} * 4096 * ((1ull << 23) * (32 + 4096) + 1) * 4;
   EXPECT_EQ(w.scratch - w.partials, partials);
   EXPECT_GT(w.bytes, 4 * value_bytes + partials);

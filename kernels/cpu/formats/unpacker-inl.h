@@ -531,6 +531,7 @@ HWY_AFTER_NAMESPACE();
 // them its entry in format_kernels(). The scalar target has none.
 #undef QUERN_FORMAT_KERNELS
 #undef QUERN_FORMAT_KERNELS_OF_TARGET
+#undef QUERN_FORMAT_ENTRY
 #if HWY_TARGET == HWY_SCALAR
 #define QUERN_FORMAT_KERNELS_OF_TARGET(name) \
   FormatKernels Kernels##name() { return {}; }
@@ -550,22 +551,19 @@ HWY_AFTER_NAMESPACE();
   }
 #endif
 #if HWY_ONCE
-#define QUERN_FORMAT_KERNELS(name)                                                 \
-  HWY_BEFORE_NAMESPACE();                                                          \
-  namespace quern::kernels::cpu::HWY_NAMESPACE {                                   \
-  QUERN_FORMAT_KERNELS_OF_TARGET(name)                                             \
-  }                                                                                \
-  HWY_AFTER_NAMESPACE();                                                           \
+#define QUERN_FORMAT_ENTRY(name)                                                   \
   namespace quern::kernels::cpu {                                                  \
   HWY_EXPORT(Kernels##name);                                                       \
   FormatKernels kernels_##name() { return HWY_DYNAMIC_DISPATCH(Kernels##name)(); } \
   }
 #else
+#define QUERN_FORMAT_ENTRY(name)
+#endif
 #define QUERN_FORMAT_KERNELS(name)               \
   HWY_BEFORE_NAMESPACE();                        \
   namespace quern::kernels::cpu::HWY_NAMESPACE { \
   QUERN_FORMAT_KERNELS_OF_TARGET(name)           \
   }                                              \
-  HWY_AFTER_NAMESPACE();
-#endif
+  HWY_AFTER_NAMESPACE();                         \
+  QUERN_FORMAT_ENTRY(name)
 #endif
