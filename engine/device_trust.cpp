@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -19,7 +20,57 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// One file per device: {"driver": …, "kernels": …, "checks": N, "faults": [[check, problem], …]}.
+// One file per device: {"driver": …, "kernels": …, "checks": N, "faults": [[check, problem], …],
+// "variants": [{"name": …, "faults": …, "decode_bytes": …, "prefill_operations": …}, …]}.
+
+std::optional<std::vector<kernels::Finding>> read_faults(const Json& json) {
+  if (!json.is_array()) return {};
+  std::vector<kernels::Finding> faults;
+  for (const Json& fault : json) {
+    if (!fault.is_array() || fault.size() != 2 || !fault[0].is_string() || !fault[1].is_string()) {
+      return {};
+    }
+    faults.push_back({fault[0].get<std::string>(), fault[1].get<std::string>()});
+  }
+  return faults;
+}
+
+Json faults_json(const std::vector<kernels::Finding>& faults) {
+  Json json = Json::array();
+  for (const kernels::Finding& fault : faults) json.push_back({fault.check, fault.problem});
+  return json;
+}
+
+double rate(const Json& json, const char* name) {
+  const Json value = json.value(name, Json());
+  return value.is_number() ? std::max(0.0, value.get<double>()) : 0;
+}
+
+std::optional<std::vector<VariantTrust>> read_variants(const Json& json) {
+  if (!json.is_array()) return {};
+  std::vector<VariantTrust> variants;
+  for (const Json& variant : json) {
+    if (!variant.is_object() || !variant.value("name", Json()).is_string()) return {};
+    auto faults = read_faults(variant.value("faults", Json()));
+    if (!faults) return {};
+    variants.push_back({variant["name"].get<std::string>(),
+                        std::move(*faults),
+                        {rate(variant, "decode_bytes"), rate(variant, "prefill_operations")}});
+  }
+  return variants;
+}
+
+Json variants_json(const std::vector<VariantTrust>& variants) {
+  Json json = Json::array();
+  for (const VariantTrust& variant : variants) {
+    json.push_back({{"name", variant.name},
+                    {"faults", faults_json(variant.faults)},
+                    {"decode_bytes", variant.rates.decode_bytes},
+                    {"prefill_operations", variant.rates.prefill_operations}});
+  }
+  return json;
+}
+
 std::optional<DeviceTrust> recall(const std::string& path, const kernels::VulkanDevice& device) {
   std::ifstream file(path, std::ios::binary);
   if (!file) return {};
@@ -30,26 +81,23 @@ std::optional<DeviceTrust> recall(const std::string& path, const kernels::Vulkan
   }
   DeviceTrust trust;
   trust.remembered = true;
-  const Json checks = json.value("checks", Json()), faults = json.value("faults", Json());
-  if (!checks.is_number_unsigned() || !faults.is_array()) return {};
+  const Json checks = json.value("checks", Json());
+  auto faults = read_faults(json.value("faults", Json()));
+  auto variants = read_variants(json.value("variants", Json()));
+  if (!checks.is_number_unsigned() || !faults || !variants) return {};
   trust.checks = checks.get<size_t>();
-  for (const Json& fault : faults) {
-    if (!fault.is_array() || fault.size() != 2 || !fault[0].is_string() || !fault[1].is_string()) {
-      return {};
-    }
-    trust.faults.push_back({fault[0].get<std::string>(), fault[1].get<std::string>()});
-  }
+  trust.faults = std::move(*faults);
+  trust.variants = std::move(*variants);
   return trust;
 }
 
 Status remember(const std::string& path, const kernels::VulkanDevice& device,
                 const DeviceTrust& trust) {
-  Json faults = Json::array();
-  for (const kernels::Finding& fault : trust.faults) faults.push_back({fault.check, fault.problem});
   const Json json = {{"driver", device.driver},
                      {"kernels", kernels::kernels_digest()},
                      {"checks", trust.checks},
-                     {"faults", std::move(faults)}};
+                     {"faults", faults_json(trust.faults)},
+                     {"variants", variants_json(trust.variants)}};
   const std::string text = json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
   std::error_code error;
   std::filesystem::create_directories(std::filesystem::path(path).parent_path(), error);
@@ -58,14 +106,47 @@ Status remember(const std::string& path, const kernels::VulkanDevice& device,
   return file.commit();
 }
 
+// The failed ones, counted with the others in `checks`.
+std::vector<kernels::Finding> take_faults(std::vector<kernels::Finding> findings, size_t& checks) {
+  checks += findings.size();
+  std::erase_if(findings, [](const kernels::Finding& finding) { return !finding.failed(); });
+  return findings;
+}
+
 }  // namespace
 
-std::string DeviceTrust::summary() const {
+std::string summary(const std::vector<kernels::Finding>& faults) {
   if (faults.empty()) return {};
   const kernels::Finding& first = faults.front();
   const std::string more =
       faults.size() > 1 ? fmt::format(", and {} more faults", faults.size() - 1) : "";
   return fmt::format("{}: {}{}", first.check, first.problem, more);
+}
+
+std::string DeviceTrust::summary() const { return engine::summary(faults); }
+
+DeviceTrust::Choice DeviceTrust::fastest() const {
+  if (variants.empty()) return {};
+  const VariantTrust *few = &variants.back(), *many = few;
+  for (const VariantTrust& variant : variants) {
+    if (software || !variant.faults.empty()) continue;
+    if (variant.rates.decode_bytes > few->rates.decode_bytes) few = &variant;
+    if (variant.rates.prefill_operations > many->rates.prefill_operations) many = &variant;
+  }
+  return {few->name, many->name};
+}
+
+Result<DeviceTrust::Choice> DeviceTrust::asked(std::string_view name) const {
+  auto variant = std::ranges::find(variants, name, &VariantTrust::name);
+  if (variant == variants.end()) {
+    std::string names;
+    for (const VariantTrust& known : variants) names += (names.empty() ? "" : ", ") + known.name;
+    return bad_input("variant-name", fmt::format("it cannot compute products with {}; it can with: "
+                                                 "{}",
+                                                 escape(name), names.empty() ? "none" : names));
+  }
+  while (!variant->faults.empty() && variant + 1 != variants.end()) ++variant;
+  return Choice{variant->name, variant->name};
 }
 
 Result<DeviceTrust> device_trust(std::string_view name, kernels::Backend& device,
@@ -76,12 +157,19 @@ Result<DeviceTrust> device_trust(std::string_view name, kernels::Backend& device
                                ? ""
                                : fmt::format("{}/device-{}.json", options.cache_folder, gpu.uuid);
   if (!path.empty() && !options.again) {
-    if (auto known = recall(path, gpu)) return *std::move(known);
+    if (auto known = recall(path, gpu)) {
+      known->software = gpu.kind == "software";
+      return *std::move(known);
+    }
   }
   DeviceTrust trust;
-  for (kernels::Finding& finding : kernels::self_test(device, options.progress)) {
-    ++trust.checks;
-    if (finding.failed()) trust.faults.push_back(std::move(finding));
+  trust.software = gpu.kind == "software";
+  kernels::SelfTest test = kernels::self_test(device, options.progress);
+  trust.faults = take_faults(std::move(test.findings), trust.checks);
+  for (kernels::TestedVariant& variant : test.variants) {
+    trust.variants.push_back({std::move(variant.name),
+                              take_faults(std::move(variant.findings), trust.checks),
+                              variant.rates});
   }
   if (!path.empty()) static_cast<void>(remember(path, gpu, trust));
   return trust;

@@ -10,17 +10,41 @@
 #include "gguf/result.h"
 #include "kernels/backend.h"
 #include "kernels/conformance.h"
+#include "kernels/kernel_probe.h"
 
 namespace quern::engine {
 
+// A variant of products (kernels::Backend::variants) as it was tested.
+struct VariantTrust {
+  std::string name;
+  std::vector<kernels::Finding> faults;  // some: it is not used
+  kernels::KernelRates rates;            // of Q4_K; 0: not measured
+};
+
 struct DeviceTrust {
   std::vector<kernels::Finding> faults;  // none: the device computes right
-  size_t checks = 0;                     // that were made
+  std::vector<VariantTrust> variants;    // fastest first as one would expect, the last one exact
+  size_t checks = 0;                     // that were made, of the device and of all variants
   bool remembered = false;               // not tested now
+  bool software = false;                 // a driver on the CPU, where all variants are alike
 
   // The first fault in words, and how many more there are.
   std::string summary() const;
+
+  // What products of few rows and of many are best computed with.
+  struct Choice {
+    std::string few, many;
+  };
+  // The variants that measured fastest among those that compute right; of a software device the
+  // exact one. Empty names: there is no choice.
+  Choice fastest() const;
+  // The variant of this name, or of those behind it the first that computes right. Error:
+  // "variant-name" (the device has none of that name), with those that it has.
+  Result<Choice> asked(std::string_view name) const;
 };
+
+// "q4_K: …: 3 instead of 4, and 2 more faults" of what failed.
+std::string summary(const std::vector<kernels::Finding>& faults);
 
 struct TrustOptions {
   std::string cache_folder;                   // where results are remembered; empty: nowhere

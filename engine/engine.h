@@ -42,6 +42,9 @@ struct EngineOptions {
   std::function<void(const std::string&)> notice = {};
   // Opens a device of the placement in another way than make_device does: for tests.
   std::function<Result<std::unique_ptr<kernels::Backend>>(const std::string&)> open_device = {};
+  // Told how far the test of a device (Placement::devices) is, 0 to 1, which takes seconds at its
+  // first use.
+  std::function<void(const std::string& device, double)> testing = {};
 };
 
 // The options with their defaults filled in for a model.

@@ -12,15 +12,60 @@
 namespace quern::engine {
 namespace {
 
-// Lets the CPU do the part of devices that compute wrong, and says so in warnings.
-Status distrust(const Placement& placement,
-                std::span<const std::unique_ptr<kernels::Backend>> devices,
-                std::vector<size_t>& device_of, std::vector<std::string>& warnings) {
+// Chooses how a device that computes right computes products; what it cannot is said in warnings.
+Status choose_variants(const Placement& placement, const std::string& name,
+                       const DeviceTrust& trust, kernels::Backend& device,
+                       std::vector<std::string>& warnings) {
+  DeviceTrust::Choice choice = trust.fastest();
+  if (!placement.variant.empty()) {
+    QUERN_TRY(choice, trust.asked(placement.variant));
+  }
+  for (const VariantTrust& variant : trust.variants) {
+    const bool wanted =
+        placement.variant.empty() ? !trust.software : placement.variant == variant.name;
+    if (variant.faults.empty() || !wanted) continue;
+    const std::string text = fmt::format("{} computes products with {} wrong here ({})",
+                                         escape(name), variant.name, summary(variant.faults));
+    if (placement.strict) return fail(ErrorKind::kFailure, "device-wrong", text);
+    warnings.push_back(
+        fmt::format("{}: it computes them with {}", text,
+                    choice.few == choice.many ? choice.few : choice.few + " and " + choice.many));
+  }
+  if (!choice.few.empty()) device.use_variants(choice.few, choice.many);
+  return {};
+}
+
+// Of devices that are not tested. Error: "variant-name".
+Status use_variant(std::string_view name, kernels::Backend& device) {
+  DeviceTrust untested;
+  for (const kernels::ProductVariant& variant : device.variants()) {
+    untested.variants.push_back({std::string(variant.name), {}, {}});
+  }
+  QUERN_TRY(const DeviceTrust::Choice choice, untested.asked(name));
+  device.use_variants(choice.few, choice.many);
+  return {};
+}
+
+// Tests devices at their first use. The CPU does the part of those that compute wrong; that and
+// what else they cannot do is said in warnings.
+Status test_devices(const EngineOptions& options,
+                    std::span<const std::unique_ptr<kernels::Backend>> devices,
+                    std::vector<size_t>& device_of, std::vector<std::string>& warnings) {
+  const Placement& placement = options.placement;
   for (size_t i = 1; i < devices.size(); ++i) {
     const std::string& name = placement.devices[i - 1];
-    QUERN_TRY(const DeviceTrust trust,
-              device_trust(name, *devices[i], {.cache_folder = placement.cache_folder}));
-    if (trust.faults.empty()) continue;
+    // Without a place to remember the result a test would cost seconds every time.
+    if (placement.cache_folder.empty()) {
+      if (!placement.variant.empty()) QUERN_CHECK(use_variant(placement.variant, *devices[i]));
+      continue;
+    }
+    TrustOptions how{.cache_folder = placement.cache_folder};
+    if (options.testing) how.progress = [&](double part) { options.testing(name, part); };
+    QUERN_TRY(const DeviceTrust trust, device_trust(name, *devices[i], how));
+    if (trust.faults.empty()) {
+      QUERN_CHECK(choose_variants(placement, name, trust, *devices[i], warnings));
+      continue;
+    }
     const std::string text =
         fmt::format("{} computes wrong here ({})", escape(name), trust.summary());
     if (placement.strict) return fail(ErrorKind::kFailure, "device-wrong", text);
@@ -66,10 +111,7 @@ Result<std::unique_ptr<kernels::Backend>> make_backend(const Model& model,
                                   : make_device(name, options.placement.cache_folder));
     devices.push_back(std::move(device));
   }
-  // Without a place to remember the result a test would cost seconds every time.
-  if (!options.placement.cache_folder.empty()) {
-    QUERN_CHECK(distrust(options.placement, devices, device_of, warnings));
-  }
+  QUERN_CHECK(test_devices(options, devices, device_of, warnings));
   return kernels::make_split_backend(std::move(devices), std::move(device_of));
 }
 

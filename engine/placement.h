@@ -34,6 +34,9 @@ struct Placement {
   uint32_t layers = kEverything;
   std::vector<Rule> rules;        // the first that matches counts, whatever `layers` says
   std::string cache_folder = {};  // where devices keep compiled kernels; empty: nowhere
+  // How devices compute products: a name of kernels::Backend::variants; empty: what their test
+  // found to be fastest.
+  std::string variant = {};
   // A device that computes wrong, or fails, is an error; otherwise the CPU does its part.
   bool strict = false;
   Choice choice = Choice::kAsked;  // made by fit_memory; the engine places `layers`

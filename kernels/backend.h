@@ -91,6 +91,13 @@ class Cache {
 // the backend makes its own copy, in the layout that its kernels read fastest.
 enum class WeightHome { kMapped, kPacked };
 
+// A way in which a device can compute products. Its error is at most `bound` * |w| * max |x| for a
+// row w of weights (|w|² = Σ w²) and a row x of activations, on top of the rounding of f32 sums.
+struct ProductVariant {
+  std::string_view name;
+  float bound;
+};
+
 // A program bound to weights, a cache and workspace; made once and run for every batch.
 class Executable {
  public:
@@ -120,6 +127,15 @@ class Backend {
 
   // Exact bytes that compile() and make_cache() will allocate: of a cache for one block of every
   // group of layers.
+  // The ways to choose from, fastest first as far as one can tell without a measurement; the last
+  // one, which is in use at first, is as exact as f32. None where there is no choice.
+  virtual std::vector<ProductVariant> variants() const { return {}; }
+  // What compile() uses from now on for products of few rows, and of many: names of variants().
+  virtual void use_variants(std::string_view few, std::string_view many) {
+    static_cast<void>(few), static_cast<void>(many);
+  }
+
+  // Exact bytes that compile() and make_cache() will allocate.
   virtual uint64_t workspace_bytes(const Program& program, const MaxBatch& max) const = 0;
   virtual uint64_t cache_block_bytes(const Program& program, CacheType type) const = 0;
 

@@ -37,6 +37,11 @@ std::vector<Finding> check_format(gguf::Format format, std::span<const GoldenBlo
 // double precision. The device is one that decodes with shaders/decode/.
 std::vector<Finding> check_device(gguf::Format format, Backend& device);
 
+// The two products of check_device, which may differ from double precision by the bound of the
+// variant that the device uses, too.
+std::vector<Finding> check_products(gguf::Format format, Backend& device,
+                                    const ProductVariant& variant);
+
 // Relative rms error of the encoder on fixed rows of 8 * 1024 values.
 struct EncoderErrors {
   double normal, heavy_tail;

@@ -96,8 +96,27 @@ Result<std::string> check_gather(Backend& device, const EdgeMatrix& matrix) {
   return std::string();
 }
 
-// Of `tokens` rows of activations with the whole matrix.
-Result<std::string> check_product(Backend& device, const EdgeMatrix& matrix, size_t tokens) {
+// A row of weights and one of activations in double precision.
+struct Product {
+  Product(std::span<const float> w, const float* x) {
+    double squares = 0, top = 0;
+    for (size_t k = 0; k < w.size(); ++k) {
+      const double product = double{w[k]} * x[k];
+      sum += product;
+      magnitude += std::abs(product);
+      squares += double{w[k]} * w[k];
+      top = std::max(top, std::abs(double{x[k]}));
+    }
+    scale = std::sqrt(squares) * top;
+  }
+  double sum = 0;
+  double magnitude = 0;  // Σ |w x|: what f32 sums round by
+  double scale = 0;      // what a variant's bound is a share of
+};
+
+// Of `tokens` rows of activations with the whole matrix. `bound`: of the variant in use.
+Result<std::string> check_product(Backend& device, const EdgeMatrix& matrix, size_t tokens,
+                                  double bound) {
   Program program;
   const ValueId in = program.add_value(static_cast<uint32_t>(matrix.width()));
   const ValueId out = program.add_value(static_cast<uint32_t>(matrix.rows()));
@@ -111,16 +130,30 @@ Result<std::string> check_product(Backend& device, const EdgeMatrix& matrix, siz
   QUERN_TRY(const Floats found, run(device, program, matrix, tokens, x));
   for (size_t i = 0; i < found.size(); ++i) {
     const size_t token = i / matrix.rows(), row = i % matrix.rows();
-    double sum = 0, magnitude = 0;
-    for (size_t k = 0; k < matrix.width(); ++k) {
-      const double product = double{matrix.row(row)[k]} * x[token * matrix.width() + k];
-      sum += product;
-      magnitude += std::abs(product);
-    }
-    if (std::abs(found[i] - sum) <= 2e-6 * magnitude + 1e-30) continue;
-    return fmt::format("row {}, token {}: {} instead of {}", row, token, found[i], sum);
+    const Product exact({matrix.row(row), matrix.width()}, &x[token * matrix.width()]);
+    const double allowed = 2e-6 * exact.magnitude + bound * exact.scale + 1e-30;
+    if (std::abs(found[i] - exact.sum) <= allowed) continue;
+    return fmt::format("row {}, token {}: {} instead of {}", row, token, found[i], exact.sum);
   }
   return std::string();
+}
+
+Finding finding(const FormatInfo& format, Backend& device, const char* check,
+                const Result<std::string>& problem) {
+  Finding finding{fmt::format("{}: {}", device.name(), check),
+                  problem ? *problem : problem.error().to_string()};
+  if (!finding.problem.empty()) {
+    finding.problem += " (shaders/decode/" + conformance::file_name(format) + ".glsl)";
+  }
+  return finding;
+}
+
+std::vector<Finding> check_products(const FormatInfo& format, Backend& device,
+                                    const EdgeMatrix& matrix, double bound) {
+  return {finding(format, device, "products of one row are close to double precision",
+                  check_product(device, matrix, 1, bound)),
+          finding(format, device, "products of many rows are close to double precision",
+                  check_product(device, matrix, 11, bound))};
 }
 
 }  // namespace
@@ -128,19 +161,16 @@ Result<std::string> check_product(Backend& device, const EdgeMatrix& matrix, siz
 std::vector<Finding> check_device(gguf::Format format, Backend& device) {
   const FormatInfo& facts = gguf::info(format);
   const EdgeMatrix matrix(facts);
-  std::vector<Finding> findings;
-  const auto add = [&](const char* check, const Result<std::string>& problem) {
-    Finding finding{fmt::format("{}: {}", device.name(), check),
-                    problem ? *problem : problem.error().to_string()};
-    if (!finding.problem.empty()) {
-      finding.problem += " (shaders/decode/" + conformance::file_name(facts) + ".glsl)";
-    }
-    findings.push_back(std::move(finding));
-  };
-  add("gathered rows equal the scalar decode", check_gather(device, matrix));
-  add("products of one row are close to double precision", check_product(device, matrix, 1));
-  add("products of many rows are close to double precision", check_product(device, matrix, 11));
+  std::vector<Finding> findings = check_products(facts, device, matrix, 0);
+  findings.insert(findings.begin(), finding(facts, device, "gathered rows equal the scalar decode",
+                                            check_gather(device, matrix)));
   return findings;
+}
+
+std::vector<Finding> check_products(gguf::Format format, Backend& device,
+                                    const ProductVariant& variant) {
+  const FormatInfo& facts = gguf::info(format);
+  return check_products(facts, device, EdgeMatrix(facts), double{variant.bound});
 }
 
 }  // namespace quern::kernels

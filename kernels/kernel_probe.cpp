@@ -16,6 +16,8 @@ namespace {
 struct Chain {
   uint32_t in, out, matrices;
 };
+constexpr Chain kQuick = {512, 512, 4};
+constexpr double kSlow = 0.01;            // seconds of many rows with one of these
 constexpr Chain kSmall = {512, 512, 64};  // large enough to be shared out among threads
 constexpr uint32_t kIn = 2048, kOut = 8192;
 // More than the largest caches hold, but at most a share of what is available.
@@ -105,12 +107,11 @@ class Runner {
   std::unique_ptr<Executable> executable_;
 };
 
-Result<KernelRates> measure(Backend& backend, gguf::Format format) {
-  const Chain chain = large_chain(format);
+Result<KernelRates> measure(Backend& backend, gguf::Format format, const Chain& chain) {
   QUERN_TRY(Runner runner, Runner::make(backend, chain, format));
   QUERN_TRY(const double decode, runner.seconds(0, 1, 11));
   QUERN_TRY(const double prefill, runner.seconds(1, kRows, 3));
-  const double values = double{kIn} * kOut;
+  const double values = static_cast<double>(chain.in) * chain.out;
   const double bytes = values * gguf::info(format).bits_per_value() / 8;
   return KernelRates{bytes * chain.matrices / decode, 2 * values * kRows / prefill};
 }
@@ -126,11 +127,20 @@ Result<KernelCosts> measure_costs(Backend& backend) {
 }  // namespace
 
 Result<KernelRates> probe_kernels(Backend& backend, gguf::Format format) {
-  return catch_exceptions([&] { return measure(backend, format); });
+  return catch_exceptions([&] { return measure(backend, format, large_chain(format)); });
 }
 
 Result<KernelRates> probe_kernels(size_t threads, gguf::Format format) {
-  return catch_exceptions([&] { return measure(*make_cpu_backend(threads), format); });
+  return probe_kernels(*make_cpu_backend(threads), format);
+}
+
+Result<KernelRates> probe_products(Backend& backend) {
+  return catch_exceptions([&]() -> Result<KernelRates> {
+    QUERN_TRY(const KernelRates quick, measure(backend, gguf::Format::Q4_K, kQuick));
+    const double operations = 2.0 * kQuick.in * kQuick.out * kRows;
+    if (operations / quick.prefill_operations > kSlow) return quick;
+    return measure(backend, gguf::Format::Q4_K, large_chain(gguf::Format::Q4_K));
+  });
 }
 
 Result<KernelCosts> probe_costs(Backend& backend) {

@@ -22,6 +22,10 @@ Result<KernelRates> probe_kernels(Backend& backend, gguf::Format format);
 // The same on the CPU with `threads` threads; 0: all processors.
 Result<KernelRates> probe_kernels(size_t threads, gguf::Format format = gguf::Format::Q4_K);
 
+// The same for a device that may be slow, with Q4_K: to compare the variants of its products, which
+// ends after a small matrix where that takes long.
+Result<KernelRates> probe_products(Backend& backend);
+
 // What is not a matter of bytes.
 struct KernelCosts {
   double run = 0;        // seconds to start a part of a program and to hand its output over

@@ -160,44 +160,108 @@ Result<std::string> compare(Backend& device, bool experts, CacheType type, float
   return fmt::format("logits differ by {} of {}", difference, largest);
 }
 
-struct Variant {
+struct KeptAs {
   const char* name;
   CacheType type;
   float bound;  // a cache of fewer bits rounds small differences to steps
 };
-constexpr Variant kVariants[] = {{"f32", CacheType::kF32, 2e-4f},
-                                 {"f16", CacheType::kF16, 2e-3f},
-                                 {"q8_0", CacheType::kQ8_0, 2e-2f}};
+constexpr KeptAs kCaches[] = {{"f32", CacheType::kF32, 2e-4f},
+                              {"f16", CacheType::kF16, 2e-3f},
+                              {"q8_0", CacheType::kQ8_0, 2e-2f}};
 
-}  // namespace
+// What a variant's products of a model may change of its logits, as a multiple of its bound: errors
+// of a product are far below the bound, but add up over products.
+constexpr float kLogitShare = 5;
 
-std::vector<Finding> self_test(Backend& device, const std::function<void(double)>& progress) {
+std::string model_name(bool experts) { return experts ? "mixture-of-experts" : "dense"; }
+
+// Counts what is done, and reports it.
+class Steps {
+ public:
+  Steps(size_t all, const std::function<void(double)>& progress) : all_(all), progress_(progress) {}
+  void done() {
+    ++done_;
+    if (progress_) progress_(static_cast<double>(done_) / static_cast<double>(all_));
+  }
+
+ private:
+  size_t all_, done_ = 0;
+  const std::function<void(double)>& progress_;
+};
+
+void append(std::vector<Finding>& findings, const gguf::FormatInfo& format,
+            std::vector<Finding> more) {
+  for (Finding& finding : more) {
+    finding.check = fmt::format("{}: {}", format.name, finding.check);
+    findings.push_back(std::move(finding));
+  }
+}
+
+std::vector<Finding> test_exact(Backend& device, Steps& steps) {
   std::vector<Finding> findings;
-  size_t done = 0;
-  const size_t all = std::size(gguf::kFormats) + 2 * std::size(kVariants);
-  const auto step = [&] {
-    if (progress) progress(static_cast<double>(++done) / static_cast<double>(all));
-  };
   for (const gguf::FormatInfo& format : gguf::kFormats) {
-    if (!format.is_float()) {
-      for (Finding& finding : check_device(format.format, device)) {
-        finding.check = fmt::format("{}: {}", format.name, finding.check);
-        findings.push_back(std::move(finding));
-      }
-    }
-    step();
+    if (!format.is_float()) append(findings, format, check_device(format.format, device));
+    steps.done();
   }
   for (const bool experts : {false, true}) {
-    for (const auto& [name, type, bound] : kVariants) {
+    for (const auto& [name, type, bound] : kCaches) {
       const auto problem = compare(device, experts, type, bound);
       findings.push_back({fmt::format("a small {} model with a cache of {} gives the logits of "
                                       "the reference",
-                                      experts ? "mixture-of-experts" : "dense", name),
+                                      model_name(experts), name),
                           problem ? *problem : problem.error().to_string()});
-      step();
+      steps.done();
     }
   }
   return findings;
+}
+
+std::vector<Finding> test_products(Backend& device, const ProductVariant& variant, Steps& steps) {
+  std::vector<Finding> findings;
+  for (const gguf::FormatInfo& format : gguf::kFormats) {
+    if (!format.is_float())
+      append(findings, format, check_products(format.format, device, variant));
+    steps.done();
+  }
+  for (const bool experts : {false, true}) {
+    const float bound = 2e-4f + kLogitShare * variant.bound;
+    const auto problem = compare(device, experts, CacheType::kF32, bound);
+    findings.push_back(
+        {fmt::format("a small {} model gives the logits of the reference", model_name(experts)),
+         problem ? *problem : problem.error().to_string()});
+    steps.done();
+  }
+  return findings;
+}
+
+TestedVariant test_variant(Backend& device, const ProductVariant& variant, bool exact,
+                           Steps& steps) {
+  TestedVariant tested{.name = std::string(variant.name), .findings = {}, .rates = {}};
+  device.use_variants(variant.name, variant.name);
+  if (!exact) tested.findings = test_products(device, variant, steps);
+  if (std::ranges::none_of(tested.findings, &Finding::failed)) {
+    if (const auto rates = probe_products(device)) tested.rates = *rates;
+  }
+  steps.done();
+  return tested;
+}
+
+}  // namespace
+
+SelfTest self_test(Backend& device, const std::function<void(double)>& progress) {
+  const std::vector<ProductVariant> variants = device.variants();
+  const size_t formats = std::size(gguf::kFormats),
+               approximate = variants.size() - !variants.empty();
+  Steps steps(formats + 2 * std::size(kCaches) + approximate * (formats + 2) + variants.size(),
+              progress);
+  SelfTest test;
+  if (!variants.empty()) device.use_variants(variants.back().name, variants.back().name);
+  test.findings = test_exact(device, steps);
+  for (const ProductVariant& variant : variants) {
+    const bool exact = &variant == &variants.back();
+    test.variants.push_back(test_variant(device, variant, exact, steps));
+  }
+  return test;
 }
 
 }  // namespace quern::kernels

@@ -3,15 +3,31 @@
 #pragma once
 
 #include <functional>
+#include <string>
 #include <vector>
 
 #include "kernels/conformance.h"
+#include "kernels/kernel_probe.h"
 
 namespace quern::kernels {
 
+// What was found of one variant of products.
+struct TestedVariant {
+  std::string name;
+  std::vector<Finding> findings;  // none of the exact one: they are those of the device
+  KernelRates rates;              // of Q4_K; not of one that computes wrong
+};
+
+struct SelfTest {
+  std::vector<Finding> findings;        // of the device, with exact products
+  std::vector<TestedVariant> variants;  // in the order of Backend::variants()
+};
+
 // Every decoder as check_device() does it, then a small model with each type of cache, dense and
 // with experts, against the scalar reference: many rows, then one. Takes seconds on a GPU.
-// `progress` is told what share is done, 0 to 1.
-std::vector<Finding> self_test(Backend& device, const std::function<void(double)>& progress = {});
+// Then each variant of products: every format, and the small models with a bound of its own; and
+// how fast it is. The exact variant is in use afterwards. `progress` is told what share is done, 0
+// to 1.
+SelfTest self_test(Backend& device, const std::function<void(double)>& progress = {});
 
 }  // namespace quern::kernels

@@ -13,13 +13,14 @@ layout(constant_id = 2) const uint kRows = 1;
 layout(constant_id = 3) const bool kGated = true;  // whether there is push.up
 layout(push_constant, scalar) uniform Push { MatmulPush push; };
 #include "epilogue.glsl"
+#include "unit.glsl"
 
 const uint kTogether = 4;  // divides kMatvecOutputs
 
 // Sums of one invocation: of value i of row t at i * kRows + t.
 float products[kTogether * kRows], ups[kTogether * kRows], squares[kRows];
-vec4 x0[kRows], x1[kRows];  // one unit of x, normalized but for 1/rms
-ExpertTile rows;            // of this workgroup
+XUnit xs[kRows];   // one unit of x, normalized but for 1/rms
+ExpertTile rows;   // of this workgroup
 
 shared vec2 results[kRows * kMatvecOutputs];  // [t][r]: products with `weight` and `up`
 
@@ -29,24 +30,23 @@ void load_unit(uint unit) {
   const uint i = unit_index(unit) / 4, j = i + SECOND / 4;
   for (uint t = 0; t < kRows; ++t) {
     Vec4s x = Vec4s(input_row(output_row(rows.start + min(t, rows.count - 1))));
-    x0[t] = x.at[i];
-    x1[t] = x.at[j];
+    vec4 x0 = x.at[i], x1 = x.at[j];
     if (push.norm != 0) {
-      squares[t] += dot(x0[t], x0[t]) + dot(x1[t], x1[t]);
-      x0[t] *= Vec4s(push.norm).at[i];
-      x1[t] *= Vec4s(push.norm).at[j];
+      squares[t] += dot(x0, x0) + dot(x1, x1);
+      x0 *= Vec4s(push.norm).at[i];
+      x1 *= Vec4s(push.norm).at[j];
     }
+    xs[t] = make_x(x0, x1);
   }
 }
 
 // Adds the products of value `i` of this subgroup's; r is its weight's row.
 void add_products(uint unit, uint i, uint r) {
-  vec4 w0, w1;
-  decode_unit(row_address(push.weight, r, push.in_width), push.codebooks, unit, w0, w1);
-  for (uint t = 0; t < kRows; ++t) products[i * kRows + t] += dot(w0, x0[t]) + dot(w1, x1[t]);
+  WeightUnit w = load_weights(row_address(push.weight, r, push.in_width), unit);
+  for (uint t = 0; t < kRows; ++t) products[i * kRows + t] += product(w, xs[t]);
   if (!kGated) return;
-  decode_unit(row_address(push.up, r, push.in_width), push.codebooks, unit, w0, w1);
-  for (uint t = 0; t < kRows; ++t) ups[i * kRows + t] += dot(w0, x0[t]) + dot(w1, x1[t]);
+  w = load_weights(row_address(push.up, r, push.in_width), unit);
+  for (uint t = 0; t < kRows; ++t) ups[i * kRows + t] += product(w, xs[t]);
 }
 
 // The factor 1/rms of row t.
@@ -69,10 +69,10 @@ void compute(uint first) {
   for (uint t = 0; t < kRows; ++t) {
     const float factor = norm_factor(t);
     for (uint i = 0; i < kTogether; ++i) {
-      const float product = factor * subgroupAdd(products[i * kRows + t]);
+      const float total = factor * subgroupAdd(products[i * kRows + t]);
       const float up = kGated ? factor * subgroupAdd(ups[i * kRows + t]) : 0;
       const uint r = first % kMatvecOutputs + i;
-      if (subgroupElect()) results[t * kMatvecOutputs + r] = vec2(product, up);
+      if (subgroupElect()) results[t * kMatvecOutputs + r] = vec2(total, up);
     }
   }
 }

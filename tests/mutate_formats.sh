@@ -52,7 +52,7 @@ mutate q6_K kernels/cpu/formats/q6_k.cpp 's/ShiftRight<2>(h), upper/ShiftRight<1
   "$simd" kernels/cpu/formats/q6_k.cpp
 mutate q4_K kernels/cpu/formats/q4_k.cpp 's/HighNibbles(qs/LowNibbles(qs/' \
   "$dots" kernels/cpu/formats/q4_k.cpp
-mutate q4_K shaders/decode/q4_k.glsl 's/s1\.x \* vec4(bytes >> 4)/s0.x * vec4(bytes >> 4)/' \
+mutate q4_K shaders/decode/q4_k.glsl 's/vec2(s0.x, s1.x)/vec2(s0.x, s0.x)/' \
   "$gather" shaders/decode/q4_k.glsl
 mutate iq3_s shaders/decode/iq3_s.glsl 's/signs >> 4/signs >> 3/' "$gather" shaders/decode/iq3_s.glsl
 mutate q5_0 kernels/quantize/one_scale.cpp 's/codes\[i\] >> 4 & 1/codes[i] >> 3 \& 1/' \

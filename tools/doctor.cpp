@@ -109,11 +109,29 @@ Json machine_json(const Machine& machine) {
           {"formats", std::move(formats)}};
 }
 
-Json device_json(const Examined& device) {
-  Json faults = Json::array();
-  for (const kernels::Finding& fault : device.trust.faults) {
-    faults.push_back({{"check", fault.check}, {"problem", fault.problem}});
+Json faults_json(const std::vector<kernels::Finding>& faults) {
+  Json json = Json::array();
+  for (const kernels::Finding& fault : faults) {
+    json.push_back({{"check", fault.check}, {"problem", fault.problem}});
   }
+  return json;
+}
+
+Json variants_json(const engine::DeviceTrust& trust) {
+  const engine::DeviceTrust::Choice chosen = trust.fastest();
+  Json json = Json::array();
+  for (const engine::VariantTrust& variant : trust.variants) {
+    json.push_back({{"name", variant.name},
+                    {"decode_bytes", variant.rates.decode_bytes},
+                    {"prefill_operations", variant.rates.prefill_operations},
+                    {"decodes", variant.name == chosen.few},
+                    {"prefills", variant.name == chosen.many},
+                    {"faults", faults_json(variant.faults)}});
+  }
+  return json;
+}
+
+Json device_json(const Examined& device) {
   return {{"name", device.name},
           {"description", device.gpu.name},
           {"uuid", device.gpu.uuid},
@@ -126,7 +144,8 @@ Json device_json(const Examined& device) {
           {"error", device.error.empty() ? Json() : Json(device.error)},
           {"checks", device.trust.checks},
           {"remembered", device.trust.remembered},
-          {"faults", std::move(faults)}};
+          {"faults", faults_json(device.trust.faults)},
+          {"variants", variants_json(device.trust)}};
 }
 
 std::string machine_text(const Machine& machine) {
@@ -152,6 +171,27 @@ std::string machine_text(const Machine& machine) {
   return text;
 }
 
+// How products are computed, a line for each variant.
+std::string variants_text(const engine::DeviceTrust& trust) {
+  const engine::DeviceTrust::Choice chosen = trust.fastest();
+  std::string text = "            products  decode GB/s  prefill Gops  (Q4_K)\n";
+  for (const engine::VariantTrust& variant : trust.variants) {
+    text += fmt::format("            {:<8}  ", variant.name);
+    if (!variant.faults.empty()) {
+      text += fmt::format("not used: computes wrong ({})\n", engine::summary(variant.faults));
+      continue;
+    }
+    const bool few = variant.name == chosen.few, many = variant.name == chosen.many;
+    text += fmt::format("{:>11.2f}  {:>12.1f}  {}\n", variant.rates.decode_bytes / 1e9,
+                        variant.rates.prefill_operations / 1e9,
+                        few && many ? "decodes and prefills"
+                        : few       ? "decodes"
+                        : many      ? "prefills"
+                                    : "");
+  }
+  return text;
+}
+
 std::string device_text(const Examined& device) {
   std::string text = fmt::format(
       "\n{}    {} ({}), {}\n            uuid {}, {}, subgroups of {}{}{}\n", device.name,
@@ -162,7 +202,8 @@ std::string device_text(const Examined& device) {
   const engine::DeviceTrust& trust = device.trust;
   const char* when = trust.remembered ? "tested earlier (--again tests anew)" : "tested now";
   if (trust.faults.empty()) {
-    return text + fmt::format("            computes right: {} checks, {}\n", trust.checks, when);
+    return text + fmt::format("            computes right: {} checks, {}\n", trust.checks, when) +
+           variants_text(trust);
   }
   text += fmt::format("            COMPUTES WRONG in {} of {} checks, {}; the CPU does its part:\n",
                       trust.faults.size(), trust.checks, when);
@@ -188,9 +229,14 @@ Status report(const DoctorOptions& options) {
     QUERN_CHECK(write_stdout(text));
   }
   for (const Examined& device : devices) {
-    if (!options.strict || device.trust.faults.empty()) continue;
+    if (!options.strict) continue;
+    std::vector<kernels::Finding> faults = device.trust.faults;
+    for (const engine::VariantTrust& variant : device.trust.variants) {
+      faults.insert(faults.end(), variant.faults.begin(), variant.faults.end());
+    }
+    if (faults.empty()) continue;
     return fail(ErrorKind::kFailure, "device-wrong",
-                fmt::format("{} computes wrong ({})", device.name, device.trust.summary()));
+                fmt::format("{} computes wrong ({})", device.name, engine::summary(faults)));
   }
   return {};
 }

@@ -62,6 +62,11 @@ void add_placement_options(CLI::App& command, engine::Placement& placement) {
           "'ffn_.*_exps=cpu'; may be repeated, the first match counts")
       ->allow_extra_args(false)
       ->option_text("PATTERN=DEVICE");
+  command
+      .add_option("--variant", placement.variant,
+                  "how GPUs compute products of matrices: int8, fp16 or fp32 (default: the fastest "
+                  "that\ncomputes right; see `quern doctor`)")
+      ->option_text("NAME");
   command.add_flag(
       "--strict", placement.strict,
       "stop when a device computes wrong (see `quern doctor`) or fails; otherwise the CPU does "

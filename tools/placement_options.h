@@ -1,4 +1,4 @@
-// --device, --gpu-layers and --place, shared by the commands that run a model.
+// --device, --gpu-layers, --place and --variant, shared by the commands that run a model.
 #pragma once
 
 #include <CLI/CLI.hpp>

@@ -74,7 +74,13 @@ Result<std::unique_ptr<RunModel>> load(RunModelOptions options) {
   const InterruptEnds interrupt_ends;
   std::optional<Signals> signals;
   Progress progress("loading " + escape(options.path, 256));
+  std::optional<Progress> testing;
+  options.engine.testing = [&](const std::string& device, double fraction) {
+    if (!testing) testing.emplace("testing " + escape(device) + ", which happens once,");
+    testing->update(fraction);
+  };
   options.engine.progress = [&](double fraction) {
+    testing.reset();
     if (!signals) signals.emplace();
     progress.update(fraction);
     return !cancel_token();

@@ -14,6 +14,17 @@ class VulkanBackend final : public Backend {
 
   std::string_view name() const override { return "vulkan"; }
 
+  std::vector<ProductVariant> variants() const override {
+    std::vector<ProductVariant> usable;
+    for (const vulkan::Variant& variant : vulkan::variants()) {
+      if (variant.runs_on(device_->caps())) usable.push_back({variant.name, variant.bound});
+    }
+    return usable;
+  }
+  void use_variants(std::string_view few, std::string_view many) override {
+    device_->use_variants(*vulkan::find_variant(few), *vulkan::find_variant(many));
+  }
+
   uint64_t workspace_bytes(const Program& program, const MaxBatch& max) const override {
     const vulkan::Workspace::Bytes bytes = vulkan::Workspace::bytes(program, max);
     return bytes.device + bytes.upload + bytes.readback + vulkan::BatchRows::bytes(program, max);

@@ -47,14 +47,14 @@ Status Device::open(const DeviceOptions& options) {
   queue.queueFamilyIndex = caps_.queue_family;
   queue.queueCount = 1;
   queue.pQueuePriorities = &priority;
-  const char* const budget = VK_EXT_MEMORY_BUDGET_EXTENSION_NAME;
+  const std::vector<const char*> extensions = FeatureChain::extensions(caps_);
   VkDeviceCreateInfo info = {};
   info.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO;
   info.pNext = features.head();
   info.queueCreateInfoCount = 1;
   info.pQueueCreateInfos = &queue;
-  info.enabledExtensionCount = caps_.memory_budget;
-  info.ppEnabledExtensionNames = &budget;
+  info.enabledExtensionCount = static_cast<uint32_t>(extensions.size());
+  info.ppEnabledExtensionNames = extensions.data();
   QUERN_CHECK(check(vkCreateDevice(physical, &info, nullptr, &device_), "start"));
   volkLoadDeviceTable(&api_, device_);
   if (options.patch) options.patch(api_);
@@ -173,6 +173,17 @@ Result<const Kernel*> Device::kernel(std::string_view name, std::span<const uint
 Result<const Kernel*> Device::kernel(std::string_view name, uint32_t width) {
   const uint32_t constants[] = {width, caps_.subgroup_size};
   return kernel(name, constants);
+}
+
+void Device::use_variants(const Variant& few, const Variant& many) {
+  assert(few.runs_on(caps_) && many.runs_on(caps_));
+  few_ = &few;
+  many_ = &many;
+}
+
+std::string Device::product_kernel(std::string_view plain, bool many) const {
+  const std::string name = (many ? many_ : few_)->kernel(plain);
+  return offers(name) ? name : std::string(plain);
 }
 
 Result<VkCommandBuffer> Device::begin_commands() {

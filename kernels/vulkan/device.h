@@ -14,6 +14,7 @@
 #include "kernels/vulkan/buffer.h"
 #include "kernels/vulkan/instance.h"
 #include "kernels/vulkan/kernel.h"
+#include "kernels/vulkan/variants.h"
 
 namespace quern::kernels::vulkan {
 
@@ -47,6 +48,12 @@ class Device {
   Result<const Kernel*> kernel(std::string_view name, std::span<const uint32_t> constants);
   // With the usual ones: a workgroup of `width`, and the device's subgroup size.
   Result<const Kernel*> kernel(std::string_view name, uint32_t width = 64);
+
+  // The variants that products are recorded with from now on: of few rows (matvec) and of many
+  // (matmul). Where one has no shader for a format, the exact one computes. They must run on it.
+  void use_variants(const Variant& few, const Variant& many);
+  // The kernel that computes "matvec_q4_k", of few rows, or "matmul_q4_k".
+  std::string product_kernel(std::string_view plain, bool many) const;
 
   // A command buffer that can be submitted again and again.
   Result<VkCommandBuffer> begin_commands();
@@ -99,6 +106,8 @@ class Device {
   VkPipelineCache pipelines_ = VK_NULL_HANDLE;
   std::string pipelines_path_;
   bool pipelines_grew_ = false;
+  const Variant* few_ = &exact_variant();
+  const Variant* many_ = &exact_variant();
   std::map<KernelKey, Kernel> kernels_;
   std::optional<Buffer> staging_;
 };

@@ -56,6 +56,7 @@ void read_extensions(VkPhysicalDevice device, DeviceCaps& caps) {
   std::vector<VkExtensionProperties> extensions(count);
   vkEnumerateDeviceExtensionProperties(device, nullptr, &count, extensions.data());
   caps.memory_budget = has_extension(extensions, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
+  caps.integer_dot = has_extension(extensions, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME);
   caps.cooperative_matrix = has_extension(extensions, "VK_KHR_cooperative_matrix");
 }
 
@@ -106,6 +107,8 @@ FeatureChain::FeatureChain() {
   v11_.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES;
   v11_.pNext = &v12_;
   v12_.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES;
+  v12_.pNext = &integer_dot_;
+  integer_dot_.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES;
 }
 
 void FeatureChain::query(VkPhysicalDevice device) { vkGetPhysicalDeviceFeatures2(device, &core_); }
@@ -114,6 +117,15 @@ void FeatureChain::enable(const DeviceCaps& caps) {
   each_needed(core_.features, v11_, v12_,
               [](VkBool32& feature, const char*) { feature = VK_TRUE; });
   v12_.shaderFloat16 = caps.float16;
+  integer_dot_.shaderIntegerDotProduct = caps.integer_dot;
+  if (!caps.integer_dot) v12_.pNext = nullptr;  // a driver without the extension must not see it
+}
+
+std::vector<const char*> FeatureChain::extensions(const DeviceCaps& caps) {
+  std::vector<const char*> names;
+  if (caps.memory_budget) names.push_back(VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
+  if (caps.integer_dot) names.push_back(VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME);
+  return names;
 }
 
 std::string FeatureChain::missing() const {
@@ -143,6 +155,7 @@ DeviceCaps read_caps(VkPhysicalDevice device) {
   FeatureChain features;
   features.query(device);
   caps.float16 = features.float16();
+  caps.integer_dot = caps.integer_dot && features.integer_dot();
   if (const std::string missing = features.missing(); !missing.empty()) {
     caps.unusable = fmt::format("it lacks {}", missing);
   }

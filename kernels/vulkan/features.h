@@ -19,15 +19,19 @@ class FeatureChain {
   // What Quern uses of a device with `caps`.
   void enable(const DeviceCaps& caps);
   const VkPhysicalDeviceFeatures2* head() const { return &core_; }
+  // The extensions that enable() relies on.
+  static std::vector<const char*> extensions(const DeviceCaps& caps);
 
   // The first needed feature that a queried device lacks; empty: none.
   std::string missing() const;
   bool float16() const { return v12_.shaderFloat16; }
+  bool integer_dot() const { return integer_dot_.shaderIntegerDotProduct; }
 
  private:
   VkPhysicalDeviceFeatures2 core_ = {};
   VkPhysicalDeviceVulkan11Features v11_ = {};
   VkPhysicalDeviceVulkan12Features v12_ = {};
+  VkPhysicalDeviceShaderIntegerDotProductFeatures integer_dot_ = {};  // of an extension
 };
 
 }  // namespace quern::kernels::vulkan

@@ -34,6 +34,7 @@ struct DeviceCaps {
   uint64_t local_bytes = 0;      // of its own memory
 
   bool float16 = false;             // arithmetic
+  bool integer_dot = false;         // VK_KHR_shader_integer_dot_product
   bool memory_budget = false;       // VK_EXT_memory_budget
   bool cooperative_matrix = false;  // VK_KHR_cooperative_matrix
 };

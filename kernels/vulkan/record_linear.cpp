@@ -155,7 +155,8 @@ Status OpRecorder::multiply(const Product& product) {
   if (tiled) {
     const uint32_t constants[] = {shaders::kMatmulWidth, b_.device.caps().subgroup_size, gated};
     QUERN_TRY(const Kernel* kernel,
-              b_.device.kernel(kernel_name("matmul", weight.format), constants));
+              b_.device.kernel(b_.device.product_kernel(kernel_name("matmul", weight.format), true),
+                               constants));
     const uint32_t tiles =
         product.tiles ? product.tiles : divide_up(push.rows, shaders::kMatmulTile);
     recorder_.dispatch(*kernel, push, {divide_up(push.out_width, shaders::kMatmulTile), tiles},
@@ -165,7 +166,8 @@ Status OpRecorder::multiply(const Product& product) {
   const uint32_t together = product.tiles ? 1 : std::min(push.rows, shaders::kMatvecRows);
   const uint32_t constants[] = {kWidth, b_.device.caps().subgroup_size, together, gated};
   QUERN_TRY(const Kernel* kernel,
-            b_.device.kernel(kernel_name("matvec", weight.format), constants));
+            b_.device.kernel(b_.device.product_kernel(kernel_name("matvec", weight.format), false),
+                             constants));
   Groups groups = spread(divide_up(push.out_width, shaders::kMatvecOutputs));
   groups.z = product.tiles ? product.tiles : divide_up(push.rows, together);
   recorder_.dispatch(*kernel, push, groups, product.access);

@@ -1,11 +1,14 @@
 // What all decoders share. Each NAME.glsl in this folder gives
-//   SECOND                                      distance of the two runs of a unit, in values
-//   decode(block, codebooks, part, first, second)
-// which decodes unit `part` of a block, eight values: `first` are values i … i + 3 with
-// i = unit_start(part) (units.glsl), `second` are values i + SECOND … i + SECOND + 3. The two runs
-// are those whose codes share bytes. Results equal those of the scalar decode to the bit, but for a
-// device that flushes subnormal numbers to zero. Included through format.glsl, which defines BLOCK,
-// BLOCK_VALUES and BLOCK_BYTES; float formats count eight values as a block (VALUES).
+//   SECOND                                distance of the two runs of a unit, in values
+//   Codes decode(block, codebooks, part)  unit `part` of a block, eight values
+//   MINIMUMS                              defined if Codes::minimum is used
+// A unit's first run is values i … i + 3 with i = unit_start(part) (units.glsl), its second one
+// i + SECOND … i + SECOND + 3: runs whose codes share bytes. Values equal those of the scalar
+// decode to the bit, but for a device that flushes subnormal numbers to zero. Float formats have no codes:
+// they define NO_CODES and give decode(block, part, first, second). Scales stay the same over four
+// units from one that 4 divides: of both runs if SECOND is 16 or more; else over two of them, and
+// equal for both runs. Included through format.glsl, which defines BLOCK, BLOCK_VALUES and
+// BLOCK_BYTES; float formats count eight values as a block (VALUES).
 #include "gguf/block_layout.h"
 
 // Blocks start where their size allows.
@@ -21,6 +24,17 @@
 layout(buffer_reference, scalar, buffer_reference_align = BLOCK_ALIGN) readonly buffer BlockRef {
   BLOCK at;
 };
+
+// A unit's values: scale * code - minimum.
+struct Codes {
+  ivec4 first, second;  // -128 … 127
+  vec2 scale, minimum;  // of the first run, of the second
+};
+
+// Both runs with one scale, without minimums.
+Codes scaled(ivec4 first, ivec4 second, float scale) {
+  return Codes(first, second, vec2(scale), vec2(0));
+}
 
 // The four bytes of a word, lowest first, and as signed numbers.
 ivec4 bytes_of(uint word) { return ivec4(uvec4(word) >> uvec4(0, 8, 16, 24) & 255u); }

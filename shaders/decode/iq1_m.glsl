@@ -11,12 +11,12 @@ float block_scale(BlockRef block) {
   return from_f16(uint16_t(nibbles.x | nibbles.y << 4 | nibbles.z << 8 | nibbles.w << 12));
 }
 
-void decode(BlockRef block, uint64_t codebooks, uint part, out vec4 first, out vec4 second) {
+Codes decode(BlockRef block, uint64_t codebooks, uint part) {
   const uint fields = uint(block.at.qh[part / 2]) >> 4 * (part % 2) & 15;
   const uint index = uint(block.at.qs[part]) | (fields & 7) << 8;
   const uint b = part / 2;  // 16 values
   const uint s = uint(block.at.scales[b / 4]) >> 3 * (b % 4) & 7;
   const float scale = block_scale(block) * float(2 * s + 1) * 0.125;
-  shifted_run(codebooks, index, fields >> 3 != 0, scale, first, second);
+  return shifted_run(codebooks, index, fields >> 3 != 0, scale);
 }
 #include "decode/units.glsl"

@@ -4,10 +4,10 @@
 
 #include "decode/shifted_run.glsl"
 
-void decode(BlockRef block, uint64_t codebooks, uint part, out vec4 first, out vec4 second) {
+Codes decode(BlockRef block, uint64_t codebooks, uint part) {
   const uint fields = uint(block.at.qh[part / 4]);
   const uint index = uint(block.at.qs[part]) | (fields >> 3 * (part % 4) & 7) << 8;
   const float scale = from_f16(block.at.d) * float(2 * (fields >> 12 & 7) + 1) * 0.125;
-  shifted_run(codebooks, index, fields >> 15 != 0, scale, first, second);
+  return shifted_run(codebooks, index, fields >> 15 != 0, scale);
 }
 #include "decode/units.glsl"

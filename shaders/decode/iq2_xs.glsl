@@ -4,10 +4,10 @@
 
 #include "decode/signed_run.glsl"
 
-void decode(BlockRef block, uint64_t codebooks, uint part, out vec4 first, out vec4 second) {
+Codes decode(BlockRef block, uint64_t codebooks, uint part) {
   const uint field = uint(block.at.qs[part]);
   const uint s = uint(block.at.scales[part / 4]) >> 4 * (part / 2 % 2) & 15;
   const float scale = from_f16(block.at.d) * (float(s) + 0.5) * 0.25;
-  signed_run(codebooks, kCodebookIq2Xs, field & 511, sign_mask(field >> 9), scale, first, second);
+  return signed_run(codebooks, kCodebookIq2Xs, field & 511, sign_mask(field >> 9), scale);
 }
 #include "decode/units.glsl"

@@ -8,12 +8,12 @@ ivec4 run(BlockRef block, uint64_t codebooks, uint r) {
   return signed_bytes(codebook_word(codebooks, kCodebookIq3S, uint(block.at.qs[r]) | high << 8));
 }
 
-void decode(BlockRef block, uint64_t codebooks, uint part, out vec4 first, out vec4 second) {
+Codes decode(BlockRef block, uint64_t codebooks, uint part) {
   const uint group = part / 4;
   const uint s = uint(block.at.scales[group / 2]) >> 4 * (group % 2) & 15;
   const float scale = from_f16(block.at.d) * float(2 * s + 1);
   const uint signs = uint(block.at.signs[part]);
-  first = scale * vec4(with_signs(run(block, codebooks, 2 * part), signs));
-  second = scale * vec4(with_signs(run(block, codebooks, 2 * part + 1), signs >> 4));
+  return scaled(with_signs(run(block, codebooks, 2 * part), signs),
+                with_signs(run(block, codebooks, 2 * part + 1), signs >> 4), scale);
 }
 #include "decode/units.glsl"

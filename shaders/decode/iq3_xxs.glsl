@@ -4,7 +4,7 @@
 
 #include "decode/signed_run.glsl"
 
-void decode(BlockRef block, uint64_t codebooks, uint part, out vec4 first, out vec4 second) {
+Codes decode(BlockRef block, uint64_t codebooks, uint part) {
   const uint group = part / 4, l = part % 4;
   const uint fields =
       uint(block.at.signs_scales[2 * group]) | uint(block.at.signs_scales[2 * group + 1]) << 16;
@@ -12,7 +12,7 @@ void decode(BlockRef block, uint64_t codebooks, uint part, out vec4 first, out v
   const uint signs = sign_mask(fields >> 7 * l & 127);
   const uint w0 = codebook_word(codebooks, kCodebookIq3Xxs, uint(block.at.qs[2 * part]));
   const uint w1 = codebook_word(codebooks, kCodebookIq3Xxs, uint(block.at.qs[2 * part + 1]));
-  first = scale * vec4(with_signs(signed_bytes(w0), signs));
-  second = scale * vec4(with_signs(signed_bytes(w1), signs >> 4));
+  return scaled(with_signs(signed_bytes(w0), signs), with_signs(signed_bytes(w1), signs >> 4),
+                scale);
 }
 #include "decode/units.glsl"

@@ -7,10 +7,9 @@ const uint kQsStart = BLOCK_BYTES - 16;
 
 #include "decode/nl4.glsl"
 
-void decode(BlockRef block, uint64_t codebooks, uint part, out vec4 first, out vec4 second) {
+Codes decode(BlockRef block, uint64_t codebooks, uint part) {
   const ivec4 bytes = load_bytes(block, kQsStart + 4 * part);
   const float d = from_f16(block.at.d);
-  first = d * vec4(nl4(codebooks, bytes & 15));
-  second = d * vec4(nl4(codebooks, bytes >> 4));
+  return scaled(nl4(codebooks, bytes & 15), nl4(codebooks, bytes >> 4), d);
 }
 #include "decode/units.glsl"

@@ -7,11 +7,10 @@ const uint kQsStart = BLOCK_BYTES - 16;
 
 #include "decode/fp4.glsl"
 
-void decode(BlockRef block, uint64_t codebooks, uint part, out vec4 first, out vec4 second) {
+Codes decode(BlockRef block, uint64_t codebooks, uint part) {
   const ivec4 bytes = load_bytes(block, kQsStart + 4 * part);
   const uint e = uint(block.at.e);
   const float scale = uintBitsToFloat(e < 2 ? 0x00200000u << e : (e - 1) << 23);
-  first = scale * vec4(fp4(bytes & 15));
-  second = scale * vec4(fp4(bytes >> 4));
+  return scaled(fp4(bytes & 15), fp4(bytes >> 4), scale);
 }
 #include "decode/units.glsl"

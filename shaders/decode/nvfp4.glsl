@@ -15,11 +15,10 @@ float ue4m3_half(uint byte) {
   return uintBitsToFloat(exponent + 119 << 23 | mantissa << 20);
 }
 
-void decode(BlockRef block, uint64_t codebooks, uint part, out vec4 first, out vec4 second) {
+Codes decode(BlockRef block, uint64_t codebooks, uint part) {
   const uint group = part / 2;
   const ivec4 bytes = load_bytes(block, kQsStart + 8 * group + 4 * (part % 2));
   const float scale = ue4m3_half(uint(block.at.scales[group]));
-  first = scale * vec4(fp4(bytes & 15));
-  second = scale * vec4(fp4(bytes >> 4));
+  return scaled(fp4(bytes & 15), fp4(bytes >> 4), scale);
 }
 #include "decode/units.glsl"

@@ -2,10 +2,9 @@
 #include "decode/common.glsl"
 #define SECOND 4u
 
-void decode(BlockRef block, uint64_t codebooks, uint part, out vec4 first, out vec4 second) {
+Codes decode(BlockRef block, uint64_t codebooks, uint part) {
   const float d = from_f16(block.at.d);
   const uint bits = uint(block.at.qs[part]);
-  first = d * vec4(2 * bits4(bits, 0) - 1);
-  second = d * vec4(2 * bits4(bits, 4) - 1);
+  return scaled(2 * bits4(bits, 0) - 1, 2 * bits4(bits, 4) - 1, d);
 }
 #include "decode/units.glsl"

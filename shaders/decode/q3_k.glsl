@@ -13,13 +13,14 @@ float scale(BlockRef block, uint group) {
   return float((low | high << 4) - 32);
 }
 
-void decode(BlockRef block, uint64_t codebooks, uint part, out vec4 first, out vec4 second) {
+Codes decode(BlockRef block, uint64_t codebooks, uint part) {
   const uint n = part / 16, t = part / 8 % 2 * 2;  // half of the block, first plane of two
   const uint group = 4 * (part / 8) + part % 8 / 4;  // of 16 values
   const ivec4 bytes = load_bytes(block, kQsStart + 32 * n + 4 * (part % 8));
   const ivec4 high = load_bytes(block, kHmaskStart + 4 * (part % 8)) >> 4 * n + t;
   const float d = from_f16(block.at.d);
-  first = d * scale(block, group) * vec4((bytes >> 2 * t & 3) + 4 * (high & 1) - 4);
-  second = d * scale(block, group + 2) * vec4((bytes >> 2 * t + 2 & 3) + 4 * (high >> 1 & 1) - 4);
+  return Codes((bytes >> 2 * t & 3) + 4 * (high & 1) - 4,
+               (bytes >> 2 * t + 2 & 3) + 4 * (high >> 1 & 1) - 4,
+               d * vec2(scale(block, group), scale(block, group + 2)), vec2(0));
 }
 #include "decode/units.glsl"

@@ -5,10 +5,9 @@
 // Where fields begin, in bytes.
 const uint kQsStart = BLOCK_BYTES - 16;
 
-void decode(BlockRef block, uint64_t codebooks, uint part, out vec4 first, out vec4 second) {
+Codes decode(BlockRef block, uint64_t codebooks, uint part) {
   const ivec4 bytes = load_bytes(block, kQsStart + 4 * part);
   const float d = from_f16(block.at.d);
-  first = d * vec4((bytes & 15) - 8);
-  second = d * vec4((bytes >> 4) - 8);
+  return scaled((bytes & 15) - 8, (bytes >> 4) - 8, d);
 }
 #include "decode/units.glsl"

@@ -11,10 +11,10 @@ ivec4 fifth_bits(BlockRef block, uint first) {
   return bits4(uint(block.at.qh[first / 8]), shift) << 4;
 }
 
-void decode(BlockRef block, uint64_t codebooks, uint part, out vec4 first, out vec4 second) {
+Codes decode(BlockRef block, uint64_t codebooks, uint part) {
   const ivec4 bytes = load_bytes(block, kQsStart + 4 * part);
   const float d = from_f16(block.at.d);
-  first = d * vec4((bytes & 15 | fifth_bits(block, 4 * part)) - 16);
-  second = d * vec4((bytes >> 4 | fifth_bits(block, 4 * part + 16)) - 16);
+  return scaled((bytes & 15 | fifth_bits(block, 4 * part)) - 16,
+                (bytes >> 4 | fifth_bits(block, 4 * part + 16)) - 16, d);
 }
 #include "decode/units.glsl"

@@ -6,7 +6,7 @@
 const uint kQlStart = 0;
 const uint kQhStart = 128;
 
-void decode(BlockRef block, uint64_t codebooks, uint part, out vec4 first, out vec4 second) {
+Codes decode(BlockRef block, uint64_t codebooks, uint part) {
   const uint n = part / 16, l = 4 * (part % 16);  // half of the block; 64 bytes of ql serve it
   const uint t = l / 32;                          // values l and l + 64 of the half share a byte
   const ivec4 low = load_bytes(block, kQlStart + 64 * n + l);
@@ -15,7 +15,7 @@ void decode(BlockRef block, uint64_t codebooks, uint part, out vec4 first, out v
   const float d = from_f16(block.at.d);
   const float s0 = d * float(int8_t(block.at.scales[group]));
   const float s1 = d * float(int8_t(block.at.scales[group + 4]));
-  first = s0 * vec4((low & 15 | (high & 3) << 4) - 32);
-  second = s1 * vec4((low >> 4 | (high >> 4 & 3) << 4) - 32);
+  return Codes((low & 15 | (high & 3) << 4) - 32, (low >> 4 | (high >> 4 & 3) << 4) - 32,
+               vec2(s0, s1), vec2(0));
 }
 #include "decode/units.glsl"

@@ -5,9 +5,9 @@
 // Where fields begin, in bytes.
 const uint kQsStart = BLOCK_BYTES - 32;
 
-void decode(BlockRef block, uint64_t codebooks, uint part, out vec4 first, out vec4 second) {
+Codes decode(BlockRef block, uint64_t codebooks, uint part) {
   const float d = from_f16(block.at.d);
-  first = d * vec4(signed_bytes(load_word(block, kQsStart + 8 * part)));
-  second = d * vec4(signed_bytes(load_word(block, kQsStart + 8 * part + 4)));
+  return scaled(signed_bytes(load_word(block, kQsStart + 8 * part)),
+                signed_bytes(load_word(block, kQsStart + 8 * part + 4)), d);
 }
 #include "decode/units.glsl"

@@ -1,10 +1,9 @@
 // Runs of eight values -1, 0, 1 from a codebook, moved up or down by 1/8: the IQ1 formats.
 
 // scale * (8 * codebook[index] ± 1).
-void shifted_run(uint64_t codebooks, uint index, bool down, float scale, out vec4 first,
-                 out vec4 second) {
+Codes shifted_run(uint64_t codebooks, uint index, bool down, float scale) {
   const int shift = down ? -1 : 1;
-  first = scale * vec4(8 * signed_bytes(codebook_word(codebooks, kCodebookIq1, 2 * index)) + shift);
-  second =
-      scale * vec4(8 * signed_bytes(codebook_word(codebooks, kCodebookIq1, 2 * index + 1)) + shift);
+  const uint w0 = codebook_word(codebooks, kCodebookIq1, 2 * index);
+  const uint w1 = codebook_word(codebooks, kCodebookIq1, 2 * index + 1);
+  return scaled(8 * signed_bytes(w0) + shift, 8 * signed_bytes(w1) + shift, scale);
 }

@@ -4,9 +4,9 @@
 uint sign_mask(uint bits) { return bits | uint(bitCount(bits) & 1) << 7; }
 
 // scale * codebook[index], negated where a bit of `signs` is set.
-void signed_run(uint64_t codebooks, uint start, uint index, uint signs, float scale, out vec4 first,
-                out vec4 second) {
-  first = scale * vec4(with_signs(signed_bytes(codebook_word(codebooks, start, 2 * index)), signs));
-  second = scale * vec4(with_signs(signed_bytes(codebook_word(codebooks, start, 2 * index + 1)),
-                                   signs >> 4));
+Codes signed_run(uint64_t codebooks, uint start, uint index, uint signs, float scale) {
+  const uint w0 = codebook_word(codebooks, start, 2 * index);
+  const uint w1 = codebook_word(codebooks, start, 2 * index + 1);
+  return scaled(with_signs(signed_bytes(w0), signs), with_signs(signed_bytes(w1), signs >> 4),
+                scale);
 }

@@ -22,9 +22,8 @@ ivec4 digits(BlockRef block, uint i) {
   return (fraction * 3 >> 8) - 1;
 }
 
-void decode(BlockRef block, uint64_t codebooks, uint part, out vec4 first, out vec4 second) {
+Codes decode(BlockRef block, uint64_t codebooks, uint part) {
   const float d = from_f16(block.at.d);
-  first = d * vec4(digits(block, 8 * part));
-  second = d * vec4(digits(block, 8 * part + 4));
+  return scaled(digits(block, 8 * part), digits(block, 8 * part + 4), d);
 }
 #include "decode/units.glsl"

@@ -5,11 +5,10 @@
 // Where fields begin, in bytes.
 const uint kQsStart = 0;
 
-void decode(BlockRef block, uint64_t codebooks, uint part, out vec4 first, out vec4 second) {
+Codes decode(BlockRef block, uint64_t codebooks, uint part) {
   const uint n = part / 16, t = part / 8 % 2 * 2;  // half of the block, first plane of two
   const ivec4 bytes = load_bytes(block, kQsStart + 32 * n + 4 * (part % 8));
   const float d = from_f16(block.at.d);
-  first = d * vec4((bytes >> 2 * t & 3) - 1);
-  second = d * vec4((bytes >> 2 * t + 2 & 3) - 1);
+  return scaled((bytes >> 2 * t & 3) - 1, (bytes >> 2 * t + 2 & 3) - 1, d);
 }
 #include "decode/units.glsl"

@@ -18,10 +18,30 @@ uint unit_index(uint unit) {
   return unit / UNITS_PER_BLOCK * VALUES + unit_start(unit % UNITS_PER_BLOCK);
 }
 
-// Decodes unit `unit` of a row that starts at address `row`.
+// The block of unit `unit` in a row that starts at address `row`.
+BlockRef unit_block(uint64_t row, uint unit) {
+  return BlockRef(row + uint64_t(unit / UNITS_PER_BLOCK) * UNIT_BYTES);
+}
+
+#ifndef NO_CODES
+Codes unit_codes(uint64_t row, uint64_t codebooks, uint unit) {
+  return decode(unit_block(row, unit), codebooks, unit % UNITS_PER_BLOCK);
+}
+#endif
+
+// The values of unit `unit` of a row.
 void decode_unit(uint64_t row, uint64_t codebooks, uint unit, out vec4 first, out vec4 second) {
-  const uint block = unit / UNITS_PER_BLOCK, part = unit % UNITS_PER_BLOCK;
-  decode(BlockRef(row + uint64_t(block) * UNIT_BYTES), codebooks, part, first, second);
+#ifdef NO_CODES
+  decode(unit_block(row, unit), unit % UNITS_PER_BLOCK, first, second);
+#else
+  const Codes codes = unit_codes(row, codebooks, unit);
+  first = codes.scale.x * vec4(codes.first);
+  second = codes.scale.y * vec4(codes.second);
+#ifdef MINIMUMS
+  first -= codes.minimum.x;
+  second -= codes.minimum.y;
+#endif
+#endif
 }
 
 // The address of a row of `width` values, a multiple of VALUES.

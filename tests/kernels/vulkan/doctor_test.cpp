@@ -61,7 +61,13 @@ TEST(Doctor, showsSpeedsTestsDevicesAndRemembers) {
   EXPECT_GT(device["checks"], 75);
   EXPECT_EQ(device["remembered"], false);
 
+  ASSERT_GE(device["variants"].size(), 1u);
+  EXPECT_EQ(device["variants"].back()["name"], "fp32");
+  EXPECT_GT(device["variants"].back()["prefill_operations"], 0);
+  EXPECT_EQ(device["variants"].back()["faults"], json::array());
+
   const auto second = run_program({"doctor", "--device", "vulkan:0"});
+  EXPECT_THAT(second.out, HasSubstr("fp32"));
   EXPECT_EQ(second.err, "");
   EXPECT_THAT(second.out, HasSubstr("tested earlier"));
 

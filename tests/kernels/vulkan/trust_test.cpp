@@ -1,4 +1,5 @@
 // Devices are tested at their first use, and one that computes wrong is not used.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -7,6 +8,8 @@
 
 #include "engine/device_trust.h"
 #include "engine/devices.h"
+#include "kernels/vulkan/backend.h"
+#include "shaders/modules.h"
 #include "tests/golden_model.h"
 #include "tests/kernels/vulkan/test_device.h"
 #include "tests/temporary_folder.h"
@@ -89,6 +92,99 @@ TEST(DeviceTrust, theCpuDoesThePartOfADeviceThatComputesWrong) {
   const auto refused = Engine::load(*gguf::File::open(golden.path), options);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, "device-wrong");
+}
+
+// A driver whose compiler takes one shader of the first variant for another.
+PFN_vkCreateShaderModule g_create_module = nullptr;
+
+VKAPI_ATTR VkResult VKAPI_CALL create_wrong_module(VkDevice device,
+                                                   const VkShaderModuleCreateInfo* info,
+                                                   const VkAllocationCallbacks* allocator,
+                                                   VkShaderModule* module) {
+  VkShaderModuleCreateInfo changed = *info;
+  if (info->pCode == shaders::find_module("matmul_q5_0_int8")->words.data()) {
+    const std::span<const uint32_t> other = shaders::find_module("matmul_q4_0_int8")->words;
+    changed.pCode = other.data();
+    changed.codeSize = other.size_bytes();
+  }
+  return g_create_module(device, &changed, allocator, module);
+}
+
+std::unique_ptr<kernels::Backend> device_with_a_wrong_variant() {
+  const auto patch = [](kernels::vulkan::Api& api) {
+    g_create_module = api.vkCreateShaderModule;
+    api.vkCreateShaderModule = create_wrong_module;
+  };
+  auto device = kernels::vulkan::Device::create(
+      test::vulkan_instance(), 0, {.cache_folder = QUERN_VULKAN_CACHE, .patch = patch});
+  EXPECT_TRUE(device) << device.error().to_string();
+  return kernels::vulkan::make_backend(std::move(*device));
+}
+
+TEST(DeviceTrust, aVariantThatComputesWrongGivesWayToTheNext) {
+  const test::TemporaryFolder folder;
+  const TrustOptions options{.cache_folder = folder.file("cache"), .again = false};
+  const auto wrong = device_with_a_wrong_variant();
+  if (wrong->variants().size() < 3) GTEST_SKIP() << "the device has no variant to break";
+  const auto trust = device_trust(kDevice, *wrong, options);
+  ASSERT_TRUE(trust) << trust.error().to_string();
+  EXPECT_TRUE(trust->faults.empty()) << trust->summary();
+  ASSERT_EQ(trust->variants.size(), 3u);
+  // Its products of many rows, and the model that has such a matrix.
+  EXPECT_THAT(summary(trust->variants[0].faults),
+              testing::StartsWith("q5_0: vulkan: products of many rows are close"));
+  EXPECT_EQ(trust->variants[0].faults.size(), 2u) << summary(trust->variants[0].faults);
+  EXPECT_EQ(trust->variants[0].rates.prefill_operations, 0);
+  EXPECT_TRUE(trust->variants[1].faults.empty()) << summary(trust->variants[1].faults);
+  EXPECT_GT(trust->variants[1].rates.prefill_operations, 0);
+  EXPECT_GT(trust->variants[2].rates.decode_bytes, 0);
+
+  // It is remembered for the engine.
+  const test::GoldenModel golden = test::golden_model("models/llama");
+  EngineOptions load{.threads = 1, .context = 64, .batch_rows = 48, .logit_rows = 48};
+  load.placement = {
+      .devices = {kDevice}, .rules = {}, .cache_folder = folder.file("cache"), .variant = "int8"};
+  const auto engine = test::load_engine(golden.path, load);
+  ASSERT_EQ(engine->model().warnings.size(), 1u);
+  EXPECT_THAT(engine->model().warnings[0],
+              testing::AllOf(testing::StartsWith(
+                                 "\"vulkan:0\" computes products with int8 wrong here (q5_0: "),
+                             testing::EndsWith("): it computes them with fp16")));
+  load.placement.strict = true;
+  const auto refused = Engine::load(*gguf::File::open(golden.path), load);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, "device-wrong");
+  load.placement.variant = "fp16";
+  EXPECT_TRUE(test::load_engine(golden.path, load)->model().warnings.empty());
+  load.placement.variant = "int9";
+  const auto unknown = Engine::load(*gguf::File::open(golden.path), load);
+  ASSERT_FALSE(unknown);
+  EXPECT_EQ(unknown.error().code, "variant-name");
+}
+
+DeviceTrust measured(double int8_decode, double int8_prefill) {
+  return {
+      .faults = {},
+      .variants = {
+          {"int8", {}, {int8_decode, int8_prefill}}, {"fp16", {}, {3, 30}}, {"fp32", {}, {4, 20}}}};
+}
+
+TEST(DeviceTrust, choosesTheFastestVariantsThatComputeRight) {
+  DeviceTrust trust = measured(2, 50);
+  EXPECT_EQ(trust.fastest().few, "fp32");
+  EXPECT_EQ(trust.fastest().many, "int8");
+  trust.variants[0].faults.push_back({"q4_K", "wrong"});
+  EXPECT_EQ(trust.fastest().many, "fp16");
+  EXPECT_EQ(trust.asked("int8")->many, "fp16");
+  trust.variants[1].faults.push_back({"q4_K", "wrong"});
+  EXPECT_EQ(trust.fastest().many, "fp32");
+  EXPECT_EQ(trust.asked("int8")->few, "fp32");
+  // A driver on the CPU gains nothing.
+  trust = measured(9, 90);
+  trust.software = true;
+  EXPECT_EQ(trust.fastest().few, "fp32");
+  EXPECT_EQ(trust.fastest().many, "fp32");
+  EXPECT_EQ(trust.asked("int8")->many, "int8");
 }
 
 }  // namespace

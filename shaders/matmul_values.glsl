@@ -1,0 +1,48 @@
+// The tiles of matmul.format.comp as f32 values: a unit's eight values need not be neighbours, so
+// columns of all tiles are in the order of the units.
+const uint kColumns = 8 * kUnits;          // values of a step
+const uint kStride = kMatmulTile / 4 + 1;  // vec4 per column, one of them padding
+
+// [column][tile row], four rows of the tile in a vec4.
+shared vec4 weight_tile[kColumns * kStride], x_tile[kColumns * kStride];
+shared vec4 up_tile[kGated ? kColumns * kStride : 1];
+
+vec4 products[4], ups[4];  // [r][t], see tile_row
+
+// The tile's row of an invocation's value i … 3.
+uint tile_row(uint lane, uint i) { return 4 * lane + i; }
+
+#define STORE_UNIT(tile, u, row, first, second)                            \
+  for (uint c = 0; c < 4; ++c) {                                           \
+    tile[(8 * u + c) * kStride + row / 4][row % 4] = first[c];             \
+    tile[(8 * u + 4 + c) * kStride + row / 4][row % 4] = second[c];        \
+  }
+
+// Unit u of `row` of the weights, or zeros.
+void load_weights(uint u, uint row, uint unit, uint r, bool inside) {
+  vec4 first = vec4(0), second = vec4(0);
+  if (inside) {
+    decode_unit(row_address(push.weight, r, push.in_width), push.codebooks, unit, first, second);
+  }
+  STORE_UNIT(weight_tile, u, row, first, second)
+  if (!kGated) return;
+  if (inside) {
+    decode_unit(row_address(push.up, r, push.in_width), push.codebooks, unit, first, second);
+  }
+  STORE_UNIT(up_tile, u, row, first, second)
+}
+
+void announce_x(vec4 first, vec4 second) {}
+
+void store_x(uint u, uint row, vec4 first, vec4 second) { STORE_UNIT(x_tile, u, row, first, second) }
+
+void multiply_step(uint lane_r, uint lane_t) {
+  for (uint c = 0; c < kColumns; ++c) {
+    const vec4 w = weight_tile[c * kStride + lane_r], x = x_tile[c * kStride + lane_t];
+    for (uint i = 0; i < 4; ++i) products[i] += w[i] * x;
+    if (kGated) {
+      const vec4 u = up_tile[c * kStride + lane_r];
+      for (uint i = 0; i < 4; ++i) ups[i] += u[i] * x;
+    }
+  }
+}
