@@ -38,7 +38,7 @@ std::vector<Finding> check_format(gguf::Format format, std::span<const GoldenBlo
 std::vector<Finding> check_device(gguf::Format format, Backend& device);
 
 // The two products of check_device, which may differ from double precision by the bound of the
-// variant that the device uses, too.
+// variant that the device uses, too; rows with weights beyond half precision are left out.
 std::vector<Finding> check_products(gguf::Format format, Backend& device,
                                     const ProductVariant& variant);
 

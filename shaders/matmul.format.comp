@@ -16,17 +16,28 @@ layout(push_constant, scalar) uniform Push { MatmulPush push; };
 
 const uint kUnits = 4;  // of a step, from each row
 
-#if defined(VARIANT_int8) || defined(VARIANT_fp16)
-#include "matmul_codes.glsl"
-#else
-#include "matmul_values.glsl"
-#endif
-
 shared float factors[kMatmulTile];  // 1/rms of each row t
 shared float squares[kMatmulWidth];
 
 ExpertTile rows;
 float my_squares = 0;
+
+// Stores a value of the tile from its products with both matrices.
+void store_tile_value(uint r, uint t, float product, float up) {
+  const uint output_value = gl_WorkGroupID.x * kMatmulTile + r;
+  if (t >= rows.count || output_value >= push.out_width) return;
+  store_product(rows.expert, output_row(rows.start + t), output_value, factors[t] * product,
+                factors[t] * up);
+}
+
+// Each gives load_weights, announce_x, store_x, clear_products, multiply_step and store_products.
+#if defined(VARIANT_int8) || defined(VARIANT_fp16)
+#include "matmul_codes.glsl"
+#elif defined(VARIANT_coopmat)
+#include "matmul_matrices.glsl"
+#else
+#include "matmul_values.glsl"
+#endif
 
 // A unit of x, normalized but for 1/rms.
 void load_x(uint64_t x_row, uint unit, out vec4 first, out vec4 second) {
@@ -67,31 +78,17 @@ void find_factors() {
   barrier();
 }
 
-// values[i], by choices: an array with a variable index would not stay in registers.
-vec4 pick(vec4 values[4], uint i) {
-  return i == 0 ? values[0] : i == 1 ? values[1] : i == 2 ? values[2] : values[3];
-}
-
 void main() {
   rows = find_rows(gl_WorkGroupID.y, kMatmulTile);
   if (rows.count == 0) return;
-  const uint first_output = gl_WorkGroupID.x * kMatmulTile;
-  const uint lane_r = gl_LocalInvocationID.x % 16, lane_t = gl_LocalInvocationID.x / 16;
   const uint loaded = min(gl_LocalInvocationID.x / kUnits, rows.count - 1);
   const uint64_t x_row = input_row(output_row(rows.start + loaded));
-  for (uint i = 0; i < 4; ++i) products[i] = ups[i] = vec4(0);
+  clear_products();
   for (uint unit = 0; unit < push.in_width / 8; unit += kUnits) {
-    load_step(unit, first_output, x_row);
+    load_step(unit, gl_WorkGroupID.x * kMatmulTile, x_row);
     barrier();
-    multiply_step(lane_r, lane_t);
+    multiply_step();
   }
   find_factors();
-  // One copy of what follows a product: it is long, and would slow the compilation down.
-  [[dont_unroll]] for (uint k = 0; k < 16; ++k) {
-    const uint t = tile_row(lane_t, k / 4), r = first_output + tile_row(lane_r, k % 4);
-    if (t >= rows.count || r >= push.out_width) continue;
-    const float product = factors[t] * pick(products, k % 4)[k / 4];
-    const float up = factors[t] * pick(ups, k % 4)[k / 4];
-    store_product(rows.expert, output_row(rows.start + t), r, product, up);
-  }
+  store_products();
 }

@@ -16,10 +16,9 @@ shared vec2 weight_minimums[kMatmulTile], up_minimums[kGated ? kMatmulTile : 1];
 shared float x_scales[kMatmulTile];
 shared float tops[kMatmulWidth];  // the largest magnitude of each unit of x
 
-vec4 products[4], ups[4];  // [r][t], see tile_row
-
 // The tile's row of an invocation's value i … 3: neighbours read neighbours.
 uint tile_row(uint lane, uint i) { return lane + 16 * i; }
+#include "matmul_lanes.glsl"
 
 // Where the runs of unit u lie.
 uint first_slot(uint u) { return SECOND >= 16 ? u : 2 * u; }
@@ -70,7 +69,7 @@ void store_x(uint u, uint row, vec4 first, vec4 second) {
 // Adds the products with class `k` of the runs.
 #define ADD_PRODUCTS(totals, tile, scales)                                                  \
   for (uint i = 0; i < 4; ++i) {                                                            \
-    const uint row = tile_row(lane_r, i);                                                   \
+    const uint row = tile_row(lane_r(), i);                                                   \
     RunSum sums[4] = RunSum[4](RunSum(0), RunSum(0), RunSum(0), RunSum(0));                 \
     for (uint c = 0; c < kUnits; ++c) {                                                     \
       const Run w = tile[(k * kUnits + c) * kStride + row];                                 \
@@ -79,11 +78,11 @@ void store_x(uint u, uint row, vec4 first, vec4 second) {
     totals[i] += scales[row][k] * x_scale * vec4(sums[0], sums[1], sums[2], sums[3]);       \
   }
 
-void multiply_class(uint k, uint lane_r, uint lane_t, vec4 x_scale) {
+void multiply_class(uint k, vec4 x_scale) {
   Run x[kUnits * 4];
   for (uint c = 0; c < kUnits; ++c) {
     for (uint j = 0; j < 4; ++j) {
-      x[c * 4 + j] = x_tile[(k * kUnits + c) * kStride + tile_row(lane_t, j)];
+      x[c * 4 + j] = x_tile[(k * kUnits + c) * kStride + tile_row(lane_t(), j)];
     }
   }
   ADD_PRODUCTS(products, weight_tile, weight_scales)
@@ -96,15 +95,15 @@ void multiply_class(uint k, uint lane_r, uint lane_t, vec4 x_scale) {
     for (uint j = 0; j < 4; ++j) x_sums[j] += float(sum_run(x[c * 4 + j]));
   }
   x_sums *= x_scale;
-  for (uint i = 0; i < 4; ++i) products[i] -= weight_minimums[tile_row(lane_r, i)][k] * x_sums;
+  for (uint i = 0; i < 4; ++i) products[i] -= weight_minimums[tile_row(lane_r(), i)][k] * x_sums;
   if (kGated) {
-    for (uint i = 0; i < 4; ++i) ups[i] -= up_minimums[tile_row(lane_r, i)][k] * x_sums;
+    for (uint i = 0; i < 4; ++i) ups[i] -= up_minimums[tile_row(lane_r(), i)][k] * x_sums;
   }
 #endif
 }
 
-void multiply_step(uint lane_r, uint lane_t) {
+void multiply_step() {
   vec4 x_scale;
-  for (uint j = 0; j < 4; ++j) x_scale[j] = x_scales[tile_row(lane_t, j)];
-  for (uint k = 0; k < 2; ++k) multiply_class(k, lane_r, lane_t, x_scale);
+  for (uint j = 0; j < 4; ++j) x_scale[j] = x_scales[tile_row(lane_t(), j)];
+  for (uint k = 0; k < 2; ++k) multiply_class(k, x_scale);
 }

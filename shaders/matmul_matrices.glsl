@@ -109,7 +109,7 @@ void multiply_step() {
 }
 
 // Hands all products of the tile on, by way of shared memory.
-void store_products(uint first_output) {
+void store_products() {
   const uint mine = gl_SubgroupID * 256;
   for (uint i = 0; i < kMatrices; ++i) {
     subgroupBarrier();  // the matrix before has been read
@@ -119,7 +119,7 @@ void store_products(uint first_output) {
     subgroupBarrier();
     const uvec2 start = matrix_start(i);
     for (uint k = gl_SubgroupInvocationID; k < 256; k += gl_SubgroupSize) {
-      store_tile_value(first_output, start.x + k / 16, start.y + k % 16, product_sums[mine + k],
+      store_tile_value(start.x + k / 16, start.y + k % 16, product_sums[mine + k],
                        kGated ? up_sums[mine + k] : 0);
     }
   }

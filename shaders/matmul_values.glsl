@@ -7,10 +7,9 @@ const uint kStride = kMatmulTile / 4 + 1;  // vec4 per column, one of them paddi
 shared vec4 weight_tile[kColumns * kStride], x_tile[kColumns * kStride];
 shared vec4 up_tile[kGated ? kColumns * kStride : 1];
 
-vec4 products[4], ups[4];  // [r][t], see tile_row
-
 // The tile's row of an invocation's value i … 3.
 uint tile_row(uint lane, uint i) { return 4 * lane + i; }
+#include "matmul_lanes.glsl"
 
 #define STORE_UNIT(tile, u, row, first, second)                            \
   for (uint c = 0; c < 4; ++c) {                                           \
@@ -36,12 +35,12 @@ void announce_x(vec4 first, vec4 second) {}
 
 void store_x(uint u, uint row, vec4 first, vec4 second) { STORE_UNIT(x_tile, u, row, first, second) }
 
-void multiply_step(uint lane_r, uint lane_t) {
+void multiply_step() {
   for (uint c = 0; c < kColumns; ++c) {
-    const vec4 w = weight_tile[c * kStride + lane_r], x = x_tile[c * kStride + lane_t];
+    const vec4 w = weight_tile[c * kStride + lane_r()], x = x_tile[c * kStride + lane_t()];
     for (uint i = 0; i < 4; ++i) products[i] += w[i] * x;
     if (kGated) {
-      const vec4 u = up_tile[c * kStride + lane_r];
+      const vec4 u = up_tile[c * kStride + lane_r()];
       for (uint i = 0; i < 4; ++i) ups[i] += u[i] * x;
     }
   }

@@ -15,6 +15,8 @@ constexpr Module kModules[] = {
 
 }  // namespace
 
+const bool kKhrMatrices = QUERN_KHR_MATRICES;
+
 std::span<const Module> modules() { return kModules; }
 
 const Module* find_module(std::string_view name) {

@@ -7,6 +7,10 @@
 
 namespace quern::shaders {
 
+// Whether the variant coopmat was compiled for VK_KHR_cooperative_matrix; else it is for
+// VK_NV_cooperative_matrix.
+extern const bool kKhrMatrices;
+
 struct Module {
   std::string_view name;  // "select_rows", "matvec_q4_k"
   std::span<const uint32_t> words;

@@ -57,6 +57,10 @@ Status Device::open(const DeviceOptions& options) {
   info.ppEnabledExtensionNames = extensions.data();
   QUERN_CHECK(check(vkCreateDevice(physical, &info, nullptr, &device_), "start"));
   volkLoadDeviceTable(&api_, device_);
+  if (instance_->validates()) {
+    set_name_ = reinterpret_cast<PFN_vkSetDebugUtilsObjectNameEXT>(
+        vkGetDeviceProcAddr(device_, "vkSetDebugUtilsObjectNameEXT"));
+  }
   if (options.patch) options.patch(api_);
   if (!options.cache_folder.empty()) {
     pipelines_path_ = pipeline_cache_path(options.cache_folder, caps_);
@@ -126,6 +130,16 @@ Status Device::save_pipelines() {
   return write_pipeline_cache(pipelines_path_, data);
 }
 
+void Device::name_object(VkObjectType type, uint64_t handle, const std::string& name) const {
+  if (!set_name_) return;
+  VkDebugUtilsObjectNameInfoEXT info = {};
+  info.sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_OBJECT_NAME_INFO_EXT;
+  info.objectType = type;
+  info.objectHandle = handle;
+  info.pObjectName = name.c_str();
+  set_name_(device_, &info);  // a tool may lack a name, nothing else
+}
+
 Result<VkShaderModule> Device::make_module(std::span<const uint32_t> words) {
   VkShaderModuleCreateInfo info = {};
   info.sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO;
@@ -159,6 +173,11 @@ Result<const Kernel*> Device::kernel(std::string_view name, std::span<const uint
   info.stage.module = module;
   info.stage.pName = "main";
   info.stage.pSpecializationInfo = &specialization;
+  // Without it a driver may make subgroups smaller than it says.
+  VkPipelineShaderStageRequiredSubgroupSizeCreateInfo size = {};
+  size.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO;
+  size.requiredSubgroupSize = caps_.subgroup_size;
+  if (caps_.subgroup_size_control) info.stage.pNext = &size;
   info.layout = layout_;
   Kernel kernel{.name = std::string(name), .push_bytes = push_bytes(source->words)};
   if (!constants.empty()) kernel.width = constants[0];
@@ -166,6 +185,7 @@ Result<const Kernel*> Device::kernel(std::string_view name, std::span<const uint
       api_.vkCreateComputePipelines(device_, pipelines_, 1, &info, nullptr, &kernel.pipeline);
   api_.vkDestroyShaderModule(device_, module, nullptr);
   QUERN_CHECK(check(result, fmt::format("compile the shader {}", name)));
+  name_object(VK_OBJECT_TYPE_PIPELINE, reinterpret_cast<uint64_t>(kernel.pipeline), kernel.name);
   pipelines_grew_ = true;
   return &kernels_.emplace(std::move(key), std::move(kernel)).first->second;
 }

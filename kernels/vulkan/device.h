@@ -87,6 +87,8 @@ class Device {
   Status open(const DeviceOptions& options);
   Status open_queue();
   Status open_pipelines();
+  // For tools: where debug names are switched on.
+  void name_object(VkObjectType type, uint64_t handle, const std::string& name) const;
   Result<VkShaderModule> make_module(std::span<const uint32_t> words);
   Status save_pipelines();
 
@@ -106,6 +108,7 @@ class Device {
   VkPipelineCache pipelines_ = VK_NULL_HANDLE;
   std::string pipelines_path_;
   bool pipelines_grew_ = false;
+  PFN_vkSetDebugUtilsObjectNameEXT set_name_ = nullptr;  // VK_EXT_debug_utils
   const Variant* few_ = &exact_variant();
   const Variant* many_ = &exact_variant();
   std::map<KernelKey, Kernel> kernels_;

@@ -66,7 +66,22 @@ Result<std::unique_ptr<VulkanExecutable>> VulkanExecutable::make(
 
 VulkanExecutable::~VulkanExecutable() {
   static_cast<void>(device_.wait());  // nothing may be destroyed under way; a lost device is idle
+  forget_commands();
+}
+
+void VulkanExecutable::forget_commands() {
   for (const auto& [shape, commands] : commands_) free(commands);
+  commands_.clear();
+}
+
+// Commands with marks differ from those without.
+void VulkanExecutable::time_operations(std::span<double> seconds) {
+  seconds_ = seconds;
+  forget_commands();
+  stopwatch_.reset();
+  if (seconds.empty()) return;
+  auto stopwatch = Stopwatch::make(device_, static_cast<uint32_t>(program_.ops.size() + 1));
+  if (stopwatch) stopwatch_ = std::move(*stopwatch);
 }
 
 void VulkanExecutable::free(const Commands& commands) {
@@ -75,10 +90,7 @@ void VulkanExecutable::free(const Commands& commands) {
 
 Result<const VulkanExecutable::Commands*> VulkanExecutable::commands(const Shape& shape) {
   if (const auto known = commands_.find(shape); known != commands_.end()) return &known->second;
-  if (commands_.size() == kMostShapes) {
-    for (const auto& [old, recorded] : commands_) free(recorded);
-    commands_.clear();
-  }
+  if (commands_.size() == kMostShapes) forget_commands();
   Commands commands;
   if (const Status status = record(shape, commands); !status) {
     free(commands);
@@ -114,6 +126,14 @@ Status VulkanExecutable::record(const Shape& shape, Commands& commands) {
 Status VulkanExecutable::record_ops(const Part& part, const Shape& shape, Recorder& recorder,
                                     Commands& commands) {
   OpRecorder ops(binding_, shape, recorder);
+  const auto mark = [&](size_t point) {
+    if (stopwatch_) stopwatch_->mark(commands.slices.back(), static_cast<uint32_t>(point));
+  };
+  if (stopwatch_) {
+    stopwatch_->reset(commands.slices.back(), static_cast<uint32_t>(part.begin),
+                      static_cast<uint32_t>(part.end + 1));
+  }
+  mark(part.begin);
   uint64_t work = 0;
   for (size_t i = part.begin; i < part.end; ++i) {
     const uint64_t more = work_of(program_, program_.ops[i], shape.rows);
@@ -126,6 +146,7 @@ Status VulkanExecutable::record_ops(const Part& part, const Shape& shape, Record
     }
     work += more;
     QUERN_CHECK(ops.record(program_.ops[i]));
+    mark(i + 1);
   }
   return {};
 }
@@ -142,7 +163,12 @@ Result<std::span<const float>> VulkanExecutable::run(const Batch& batch,
     QUERN_CHECK(device_.submit(slice));
     QUERN_CHECK(device_.wait());
   }
-  const ValueInfo& output = program_.values[program_.parts[batch.part].output];
+  const Part& part = program_.parts[batch.part];
+  if (stopwatch_) {
+    QUERN_CHECK(stopwatch_->add(static_cast<uint32_t>(part.begin), static_cast<uint32_t>(part.end),
+                                seconds_));
+  }
+  const ValueInfo& output = program_.values[part.output];
   const bool all = output.rows == ValueInfo::Rows::kBatch;
   const uint64_t rows = all ? batch.tokens.size() : batch.logit_rows.size();
   return workspace_.output().first(rows * output.width);

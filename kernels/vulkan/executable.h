@@ -4,6 +4,7 @@
 #include <map>
 
 #include "kernels/vulkan/op_recorder.h"
+#include "kernels/vulkan/stopwatch.h"
 
 namespace quern::kernels::vulkan {
 
@@ -17,6 +18,10 @@ class VulkanExecutable final : public Executable {
   ~VulkanExecutable() override;
 
   Result<std::span<const float>> run(const Batch& batch, const std::atomic<bool>& cancel) override;
+
+  // By the device's own clock. Operations that it computes at the same time share their time in the
+  // order of their ends.
+  void time_operations(std::span<double> seconds) override;
 
   // What run() submits for a step of this shape; recorded if it was not yet.
   struct Commands {
@@ -34,6 +39,7 @@ class VulkanExecutable final : public Executable {
   // Bytes of the rows of a value in a step of this shape.
   uint64_t value_bytes(ValueId id, const Shape& shape) const;
   void free(const Commands& commands);
+  void forget_commands();
 
   Device& device_;
   const Program program_;
@@ -45,6 +51,8 @@ class VulkanExecutable final : public Executable {
   const Buffer codebooks_;
   const Binding binding_;
   std::map<Shape, Commands> commands_;
+  std::unique_ptr<Stopwatch> stopwatch_;  // point i: operation i begins; while commands have marks
+  std::span<double> seconds_;             // per operation, or empty
 };
 
 }  // namespace quern::kernels::vulkan

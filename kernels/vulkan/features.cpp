@@ -57,6 +57,9 @@ void read_extensions(VkPhysicalDevice device, DeviceCaps& caps) {
   vkEnumerateDeviceExtensionProperties(device, nullptr, &count, extensions.data());
   caps.memory_budget = has_extension(extensions, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
   caps.integer_dot = has_extension(extensions, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME);
+  caps.subgroup_size_control &=
+      has_extension(extensions, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME);
+  caps.matrices = has_extension(extensions, kMatrixExtension);
   caps.cooperative_matrix = has_extension(extensions, "VK_KHR_cooperative_matrix");
 }
 
@@ -72,9 +75,12 @@ void read_memory(VkPhysicalDevice device, DeviceCaps& caps) {
 void read_properties(VkPhysicalDevice device, DeviceCaps& caps) {
   VkPhysicalDeviceVulkan11Properties v11 = {};
   v11.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_PROPERTIES;
+  VkPhysicalDeviceSubgroupSizeControlProperties sizes = {};
+  sizes.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES;
   VkPhysicalDeviceVulkan12Properties v12 = {};
   v12.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_PROPERTIES;
   v12.pNext = &v11;
+  v11.pNext = &sizes;
   VkPhysicalDeviceProperties2 properties = {};
   properties.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2;
   properties.pNext = &v12;
@@ -85,6 +91,7 @@ void read_properties(VkPhysicalDevice device, DeviceCaps& caps) {
   std::memcpy(caps.pipeline_cache_uuid, core.pipelineCacheUUID, VK_UUID_SIZE);
   caps.timestamp_period = core.limits.timestampPeriod;
   caps.subgroup_size = v11.subgroupSize;
+  caps.subgroup_size_control = sizes.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT;
   caps.max_invocations = core.limits.maxComputeWorkGroupInvocations;
   caps.shared_bytes = core.limits.maxComputeSharedMemorySize;
   caps.max_allocation = v11.maxMemoryAllocationSize;
@@ -109,6 +116,9 @@ FeatureChain::FeatureChain() {
   v12_.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES;
   v12_.pNext = &integer_dot_;
   integer_dot_.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES;
+  integer_dot_.pNext = &subgroup_size_;
+  subgroup_size_.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES;
+  subgroup_size_.pNext = &matrices_;
 }
 
 void FeatureChain::query(VkPhysicalDevice device) { vkGetPhysicalDeviceFeatures2(device, &core_); }
@@ -117,14 +127,27 @@ void FeatureChain::enable(const DeviceCaps& caps) {
   each_needed(core_.features, v11_, v12_,
               [](VkBool32& feature, const char*) { feature = VK_TRUE; });
   v12_.shaderFloat16 = caps.float16;
+  v12_.vulkanMemoryModel = caps.matrices;  // which cooperative matrices are defined by
   integer_dot_.shaderIntegerDotProduct = caps.integer_dot;
-  if (!caps.integer_dot) v12_.pNext = nullptr;  // a driver without the extension must not see it
+  subgroup_size_.subgroupSizeControl = caps.subgroup_size_control;
+  matrices_.cooperativeMatrix = caps.matrices;
+  // A driver without an extension must not see its structure.
+  void** end = &v12_.pNext;
+  const auto link = [&](bool wanted, auto& features) {
+    if (wanted) *end = &features, end = &features.pNext;
+  };
+  link(caps.integer_dot, integer_dot_);
+  link(caps.subgroup_size_control, subgroup_size_);
+  link(caps.matrices, matrices_);
+  *end = nullptr;
 }
 
 std::vector<const char*> FeatureChain::extensions(const DeviceCaps& caps) {
   std::vector<const char*> names;
   if (caps.memory_budget) names.push_back(VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
   if (caps.integer_dot) names.push_back(VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME);
+  if (caps.subgroup_size_control) names.push_back(VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME);
+  if (caps.matrices) names.push_back(kMatrixExtension);
   return names;
 }
 
@@ -156,6 +179,8 @@ DeviceCaps read_caps(VkPhysicalDevice device) {
   features.query(device);
   caps.float16 = features.float16();
   caps.integer_dot = caps.integer_dot && features.integer_dot();
+  caps.subgroup_size_control = caps.subgroup_size_control && features.subgroup_size();
+  caps.matrices = caps.matrices && features.matrices() && multiplies_half_matrices(device);
   if (const std::string missing = features.missing(); !missing.empty()) {
     caps.unusable = fmt::format("it lacks {}", missing);
   }

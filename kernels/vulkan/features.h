@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/vulkan/instance.h"
+#include "kernels/vulkan/matrices.h"
 
 namespace quern::kernels::vulkan {
 
@@ -26,12 +27,17 @@ class FeatureChain {
   std::string missing() const;
   bool float16() const { return v12_.shaderFloat16; }
   bool integer_dot() const { return integer_dot_.shaderIntegerDotProduct; }
+  bool subgroup_size() const { return subgroup_size_.subgroupSizeControl; }
+  bool matrices() const { return matrices_.cooperativeMatrix && v12_.vulkanMemoryModel; }
 
  private:
   VkPhysicalDeviceFeatures2 core_ = {};
   VkPhysicalDeviceVulkan11Features v11_ = {};
   VkPhysicalDeviceVulkan12Features v12_ = {};
-  VkPhysicalDeviceShaderIntegerDotProductFeatures integer_dot_ = {};  // of an extension
+  // Of extensions.
+  VkPhysicalDeviceShaderIntegerDotProductFeatures integer_dot_ = {};
+  VkPhysicalDeviceSubgroupSizeControlFeatures subgroup_size_ = {};
+  VkPhysicalDeviceCooperativeMatrixFeaturesNV matrices_ = matrix_features();
 };
 
 }  // namespace quern::kernels::vulkan

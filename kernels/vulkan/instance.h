@@ -33,10 +33,12 @@ struct DeviceCaps {
   uint64_t max_allocation = 0;   // bytes of one buffer with memory of its own
   uint64_t local_bytes = 0;      // of its own memory
 
-  bool float16 = false;             // arithmetic
-  bool integer_dot = false;         // VK_KHR_shader_integer_dot_product
-  bool memory_budget = false;       // VK_EXT_memory_budget
-  bool cooperative_matrix = false;  // VK_KHR_cooperative_matrix
+  bool float16 = false;                // arithmetic
+  bool integer_dot = false;            // VK_KHR_shader_integer_dot_product
+  bool memory_budget = false;          // VK_EXT_memory_budget
+  bool subgroup_size_control = false;  // subgroups of computations are as large as asked
+  bool cooperative_matrix = false;     // VK_KHR_cooperative_matrix
+  bool matrices = false;  // what the variant coopmat needs of matrix units (matrices.h)
 };
 
 // Bytes that buffers have allocated. For any thread.

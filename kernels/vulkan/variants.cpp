@@ -12,6 +12,11 @@ bool always(const DeviceCaps&) { return true; }
 bool float16(const DeviceCaps& caps) { return caps.float16; }
 bool integer_dot(const DeviceCaps& caps) { return caps.integer_dot; }
 
+// Its shared memory: three tiles in half precision, sums of eight subgroups.
+bool matrices(const DeviceCaps& caps) {
+  return caps.matrices && caps.float16 && caps.subgroup_size >= 32 && caps.shared_bytes >= 40 << 10;
+}
+
 constexpr Variant kVariants[] = {
 #define QUERN_VARIANT(name, shaders, needs, values, bound) {#name, needs, bound},
 #include "shaders/variants.def"

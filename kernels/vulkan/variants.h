@@ -14,7 +14,8 @@ struct Variant {
   std::string_view name;
   bool (*runs_on)(const DeviceCaps& caps);
   // Its error is at most `bound` * |w| * max |x| for a row w of weights (|w|² = Σ w²) and a row x
-  // of activations, on top of the rounding of f32 sums.
+  // of activations, on top of the rounding of f32 sums; where it is not 0, only for weights that
+  // half precision holds.
   float bound;
 
   // "matvec_q4_k" to its own form of that shader: "matvec_q4_k_int8".

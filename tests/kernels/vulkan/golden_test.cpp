@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <numeric>
@@ -191,6 +192,27 @@ TEST(VulkanDecode, takesSixStagesPerLayer) {
     // the copy of the logits.
     EXPECT_LE(stages, 6 * golden.model.config.layers + 4) << name;
   }
+}
+
+TEST(VulkanDecode, isTimedByTheDevicesClock) {
+  if (test::vulkan_device().caps().timestamp_bits == 0) GTEST_SKIP() << "the device has no clock";
+  const Golden golden = load_golden("llama");
+  const Bound bound(golden);
+  const std::vector<float> untimed = run(*bound.executable, golden, 0, 4);
+  std::vector<double> seconds(golden.model.program.ops.size());
+  bound.executable->time_operations(seconds);
+  const auto start = std::chrono::steady_clock::now();
+  EXPECT_EQ(run(*bound.executable, golden, 0, 4), untimed);
+  const std::chrono::duration<double> all = std::chrono::steady_clock::now() - start;
+  for (const double each : seconds) EXPECT_GE(each, 0);
+  EXPECT_GT(std::ranges::count_if(seconds, [](double each) { return each > 0; }),
+            static_cast<ptrdiff_t>(seconds.size() / 2));
+  EXPECT_LE(std::accumulate(seconds.begin(), seconds.end(), 0.0), all.count());
+
+  bound.executable->time_operations({});
+  const std::vector<double> before = seconds;
+  EXPECT_EQ(run(*bound.executable, golden, 0, 4), untimed);
+  EXPECT_EQ(seconds, before);
 }
 
 }  // namespace
