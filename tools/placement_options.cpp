@@ -64,7 +64,8 @@ void add_placement_options(CLI::App& command, engine::Placement& placement) {
       ->option_text("PATTERN=DEVICE");
   command
       .add_option("--variant", placement.variant,
-                  "how GPUs compute products of matrices: int8, fp16 or fp32 (default: the fastest "
+                  "how GPUs compute products of matrices: coopmat, int8, fp16 or fp32 (default: "
+                  "the fastest "
                   "that\ncomputes right; see `quern doctor`)")
       ->option_text("NAME");
   command.add_flag(
