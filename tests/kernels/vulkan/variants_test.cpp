@@ -268,7 +268,6 @@ TEST(VulkanVariants, giveLogitsOfATrainedModelWithinTheirBounds) {
       const double apart = test::relative_difference(all.back(), exact);
       EXPECT_LE(apart, 2e-4 + kShare * double{variant.bound})
           << variant.name << ", " << chunk << " rows at a time";
-      std::printf("APART %s %zu %g\n", variant.name.data(), chunk, apart);
     }
   }
   for (size_t i = 2; i < all.size(); ++i) EXPECT_NE(all[i], all[i - 2]);  // each one is its own
