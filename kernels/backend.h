@@ -125,8 +125,6 @@ class Backend {
   virtual ~Backend() = default;
   virtual std::string_view name() const = 0;
 
-  // Exact bytes that compile() and make_cache() will allocate: of a cache for one block of every
-  // group of layers.
   // The ways to choose from, fastest first as far as one can tell without a measurement; the last
   // one, which is in use at first, is as exact as f32. None where there is no choice.
   virtual std::vector<ProductVariant> variants() const { return {}; }
@@ -135,7 +133,8 @@ class Backend {
     static_cast<void>(few), static_cast<void>(many);
   }
 
-  // Exact bytes that compile() and make_cache() will allocate.
+  // Exact bytes that compile() and make_cache() will allocate: of a cache for one block of every
+  // group of layers.
   virtual uint64_t workspace_bytes(const Program& program, const MaxBatch& max) const = 0;
   virtual uint64_t cache_block_bytes(const Program& program, CacheType type) const = 0;
 
