@@ -251,12 +251,9 @@ Status Engine::check_rows(const Gathered& gathered) const {
   return {};
 }
 
-Result<std::span<const float>> Engine::step(std::span<const Row> rows, const CancelToken& cancel) {
-  return catch_exceptions([&] { return compute(rows, cancel); });
-}
-
-Result<std::span<const float>> Engine::compute(std::span<const Row> rows,
-                                               const CancelToken& cancel) {
+template <typename Run>
+auto Engine::compute(std::span<const Row> rows, const CancelToken& cancel, const Run& run)
+    -> decltype(run(kernels::Batch{})) {
   assert(!rows.empty() && rows.size() <= options_.batch_rows);
   Gathered gathered(rows);
   assert(gathered.logit_rows.size() <= options_.logit_rows);
@@ -271,17 +268,33 @@ Result<std::span<const float>> Engine::compute(std::span<const Row> rows,
     }
     gathered.states.push_back(sequence->states());
   }
-  const auto logits = executable_->run({.tokens = gathered.tokens,
-                                        .positions = gathered.positions,
-                                        .sequences = gathered.sequences,
-                                        .block_tables = gathered.block_tables,
-                                        .logit_rows = gathered.logit_rows,
-                                        .states = gathered.states},
-                                       cancel);
-  if (!logits) return tl::unexpected(without_device(logits.error()));
+  const auto result = run(kernels::Batch{.tokens = gathered.tokens,
+                                         .positions = gathered.positions,
+                                         .sequences = gathered.sequences,
+                                         .block_tables = gathered.block_tables,
+                                         .logit_rows = gathered.logit_rows,
+                                         .states = gathered.states});
+  if (!result) return tl::unexpected(without_device(result.error()));
   QUERN_CHECK(file_.check_unchanged());
   for (const auto& [sequence, count] : gathered.growth) sequence->advance(count);
-  return *logits;
+  return result;
+}
+
+Result<std::span<const float>> Engine::step(std::span<const Row> rows, const CancelToken& cancel) {
+  return catch_exceptions([&] {
+    return compute(rows, cancel,
+                   [&](const kernels::Batch& batch) { return executable_->run(batch, cancel); });
+  });
+}
+
+Result<std::span<const kernels::TopLogit>> Engine::step_top(std::span<const Row> rows,
+                                                            const kernels::TopRequest& request,
+                                                            const CancelToken& cancel) {
+  return catch_exceptions([&] {
+    return compute(rows, cancel, [&](const kernels::Batch& batch) {
+      return executable_->run_top(batch, request, cancel);
+    });
+  });
 }
 
 }  // namespace quern::engine

@@ -96,6 +96,12 @@ class Engine {
   // and, after a rewind, can be computed again, on the CPU.
   Result<std::span<const float>> step(std::span<const Row> rows, const CancelToken& cancel);
 
+  // The same, but returns of each of these rows only the best logits, [rows][request.count], as
+  // kernels::Executable::run_top does. Devices need not hand all logits over then.
+  Result<std::span<const kernels::TopLogit>> step_top(std::span<const Row> rows,
+                                                      const kernels::TopRequest& request,
+                                                      const CancelToken& cancel);
+
   // See kernels::Executable; seconds has one value per operation of model().program, or none.
   void time_operations(std::span<double> seconds) {
     if (executable_) executable_->time_operations(seconds);
@@ -121,7 +127,10 @@ class Engine {
   Error without_device(Error error);
   Status go_on(const CancelToken& cancel);  // makes what without_device() has left to be made
   Status check_rows(const Gathered& gathered) const;
-  Result<std::span<const float>> compute(std::span<const Row> rows, const CancelToken& cancel);
+  // run(batch) computes what is wanted of it.
+  template <typename Run>
+  auto compute(std::span<const Row> rows, const CancelToken& cancel, const Run& run)
+      -> decltype(run(kernels::Batch{}));
 
   gguf::File file_;
   Model model_;

@@ -46,13 +46,20 @@ class Session {
   // Computes all tokens that are not in the cache yet; the last one's logits go to logits_. When a
   // device fails these are all tokens, which the CPU then computes.
   Status advance(const CancelToken& cancel);
+  Status compute(std::span<const Row> rows, const CancelToken& cancel);
+  // Logits of a row that the sampler needs, 0: all; and whether those at hand are enough.
+  uint32_t needed() const;
+  bool has_enough() const;
 
   Engine* engine_;
   Sequence sequence_;
   Sampler sampler_;
   uint32_t real_tokens_;
   std::vector<int32_t> tokens_;
-  std::vector<float> logits_;  // [vocabulary] after the last token; valid if all are in the cache
+  // After the last token, if all are in the cache: all logits, [vocabulary], or if that is empty
+  // the best ones, as many as the sampler needed when they were computed.
+  std::vector<float> logits_;
+  std::vector<kernels::TopLogit> best_;
 };
 
 }  // namespace quern::engine

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -98,6 +99,20 @@ struct ProductVariant {
   float bound;
 };
 
+// What a sampler needs instead of all logits: of each row the `count` largest of the first `ids`,
+// at most kMostTopLogits.
+struct TopRequest {
+  uint32_t count, ids;  // 0 < count <= ids <= the row's width
+
+  auto operator<=>(const TopRequest&) const = default;
+};
+inline constexpr uint32_t kMostTopLogits = 256;
+
+struct TopLogit {
+  uint32_t id;
+  float logit;
+};
+
 // A program bound to weights, a cache and workspace; made once and run for every batch.
 class Executable {
  public:
@@ -107,6 +122,11 @@ class Executable {
   // entries of the batch's positions are then undefined.
   virtual Result<std::span<const float>> run(const Batch& batch,
                                              const std::atomic<bool>& cancel) = 0;
+  // The same for the part that ends in logits, but of each row of them only the best:
+  // [rows][count], the largest first, equal ones by ascending id, NaN last. A device that has the
+  // logits in a memory of its own chooses there; otherwise they are read here.
+  virtual Result<std::span<const TopLogit>> run_top(const Batch& batch, const TopRequest& request,
+                                                    const std::atomic<bool>& cancel);
   // Later runs add the time they spend in each operation to seconds[i], i an index into
   // Program::ops; an empty span ends that. For benchmarks; a backend may ignore it.
   virtual void time_operations(std::span<double> seconds) { static_cast<void>(seconds); }
@@ -115,6 +135,9 @@ class Executable {
   using InputObserver = std::function<void(std::string_view weight, size_t expert,
                                            std::span<const float> rows, size_t values)>;
   virtual void observe_inputs(const InputObserver& observer) { static_cast<void>(observer); }
+
+ private:
+  std::vector<TopLogit> top_;  // the last answer of run_top
 };
 
 // Told of each weight once it is packed, or on its device; false ends loading.

@@ -49,17 +49,20 @@ class SplitExecutable final : public Executable {
   }
 
   Result<std::span<const float>> run(const Batch& batch, const std::atomic<bool>& cancel) override {
-    Batch part = batch;
-    for (const Turn& turn : split_.turns) {
-      part.part = turn.part;
-      QUERN_TRY(part.input, executables_[turn.device]->run(part, cancel));
-    }
-    for (size_t device = 0; !total_.empty() && device < seconds_.size(); ++device) {
-      for (size_t i = 0; i < seconds_[device].size(); ++i) {
-        total_[split_.devices[device].ops[i]] += std::exchange(seconds_[device][i], 0.0);
-      }
-    }
-    return part.input;
+    QUERN_TRY(const Batch last, run_until_last(batch, cancel));
+    QUERN_TRY(const auto output, executables_[split_.turns.back().device]->run(last, cancel));
+    add_times();
+    return output;
+  }
+
+  // The device that has the logits chooses.
+  Result<std::span<const TopLogit>> run_top(const Batch& batch, const TopRequest& request,
+                                            const std::atomic<bool>& cancel) override {
+    QUERN_TRY(const Batch last, run_until_last(batch, cancel));
+    QUERN_TRY(const auto best,
+              executables_[split_.turns.back().device]->run_top(last, request, cancel));
+    add_times();
+    return best;
   }
 
   void time_operations(std::span<double> seconds) override {
@@ -77,6 +80,25 @@ class SplitExecutable final : public Executable {
   }
 
  private:
+  // All turns but the last, whose batch is returned.
+  Result<Batch> run_until_last(const Batch& batch, const std::atomic<bool>& cancel) {
+    Batch part = batch;
+    for (const Turn& turn : split_.turns) {
+      part.part = turn.part;
+      if (&turn == &split_.turns.back()) break;
+      QUERN_TRY(part.input, executables_[turn.device]->run(part, cancel));
+    }
+    return part;
+  }
+
+  void add_times() {
+    for (size_t device = 0; !total_.empty() && device < seconds_.size(); ++device) {
+      for (size_t i = 0; i < seconds_[device].size(); ++i) {
+        total_[split_.devices[device].ops[i]] += std::exchange(seconds_[device][i], 0.0);
+      }
+    }
+  }
+
   const Split split_;
   std::vector<std::unique_ptr<Executable>> executables_;  // per device; null: it computes nothing
   std::vector<std::vector<double>> seconds_;              // per device and operation of its program

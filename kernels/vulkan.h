@@ -45,9 +45,10 @@ Result<VulkanBytes> vulkan_bytes(const Program& program, const MaxBatch& max);
 Result<uint64_t> vulkan_cache_bytes(const Program& program, CacheType type,
                                     const BlockCounts& blocks);
 
-// Bytes that backends have allocated on a device: now, and at most so far.
+// Bytes that backends have allocated on a device, now and at most so far; and bytes of results that
+// the CPU has read.
 struct VulkanUsage {
-  uint64_t now, peak;
+  uint64_t now, peak, read;
 };
 Result<VulkanUsage> vulkan_usage(size_t device);
 

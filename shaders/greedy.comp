@@ -11,7 +11,7 @@ shared uint keys[1024], tokens[1024];  // the best of each invocation
 
 void main() {
   const uint self = gl_LocalInvocationID.x;
-  Floats logits = Floats(push.logits + uint64_t(gl_WorkGroupID.x) * push.vocabulary * 4);
+  Floats logits = Floats(push.logits + uint64_t(gl_WorkGroupID.x) * push.width * 4);
   uint key = 0, token = self < push.vocabulary ? self : 0;
   for (uint i = self; i < push.vocabulary; i += gl_WorkGroupSize.x) {
     const uint other = order_key(logits.at[i]);
@@ -31,4 +31,5 @@ void main() {
     }
   }
   Words(push.tokens).at[gl_WorkGroupID.x * push.stride] = token;
+  if (push.values != 0) Floats(push.values).at[gl_WorkGroupID.x] = logits.at[token];
 }

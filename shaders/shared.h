@@ -288,28 +288,34 @@ struct SumExpertsPush {
 };
 QUERN_PUSH(SumExpertsPush, 40);
 
-// greedy: the index of the largest logit (ties: lower index; NaN counts as the lowest).
-// Grid: x is the row.
+// greedy: the index of the largest logit (ties: lower index; NaN counts as the lowest), out of the
+// first `vocabulary` of a row. Grid: x is the row.
 struct GreedyPush {
-  uint64_t logits;  // f32 [rows][vocabulary]
+  uint64_t logits;  // f32 [rows][width]
   uint64_t tokens;  // uint32, row i at i * stride: 3 where it is BatchRow::token of the next step
+  uint64_t values QUERN_DEFAULT(0);  // optional: f32 [rows], the logits themselves
   uint vocabulary;
+  uint width;
   uint stride QUERN_DEFAULT(1);
+  uint pad QUERN_DEFAULT(0);
 };
-QUERN_PUSH(GreedyPush, 24);
+QUERN_PUSH(GreedyPush, 40);
 
-// top_k: the k largest logits and their indices, best first (ties and NaN as in greedy).
-// k <= kMaxTopK, k <= vocabulary; workgroups of kTopKWidth invocations. Grid: x is the row.
+// top_k: the k largest of the first `vocabulary` logits of a row and their indices, best first
+// (ties and NaN as in greedy). k <= kMaxTopK, k <= vocabulary; workgroups of kTopKWidth
+// invocations. Grid: x is the row.
 QUERN_CONSTANT kMaxTopK = 256;
 QUERN_CONSTANT kTopKWidth = 256;
 struct TopKPush {
-  uint64_t logits;  // f32 [rows][vocabulary]
+  uint64_t logits;  // f32 [rows][width]
   uint64_t tokens;  // uint32 [rows][k]
   uint64_t values;  // f32 [rows][k]
   uint vocabulary;
+  uint width;
   uint k;
+  uint pad QUERN_DEFAULT(0);
 };
-QUERN_PUSH(TopKPush, 32);
+QUERN_PUSH(TopKPush, 40);
 
 #ifdef __cplusplus
 #undef QUERN_CONSTANT

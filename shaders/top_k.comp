@@ -64,7 +64,7 @@ void add_equals() {
 
 void main() {
   self = gl_LocalInvocationID.x;
-  logits = Floats(push.logits + uint64_t(gl_WorkGroupID.x) * push.vocabulary * 4);
+  logits = Floats(push.logits + uint64_t(gl_WorkGroupID.x) * push.width * 4);
   if (self == 0) {
     found = prefix = 0;
     missing = push.k;

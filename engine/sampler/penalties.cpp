@@ -67,10 +67,7 @@ float dry_penalty(const SamplerOptions& options, size_t exponent) {
 
 void apply_penalties(std::span<float> logits, std::span<const int32_t> history,
                      const SamplerOptions& options) {
-  if (options.repeat_penalty == 1 && options.frequency_penalty == 0 &&
-      options.presence_penalty == 0) {
-    return;
-  }
+  if (!penalizes(options)) return;
   std::unordered_map<int32_t, int32_t> counts;
   for (const int32_t id : last_tokens(history, options.penalty_last_n)) {
     if (in_vocabulary(id, logits)) ++counts[id];

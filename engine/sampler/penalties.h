@@ -8,6 +8,12 @@
 
 namespace quern::engine {
 
+// Whether apply_penalties may change anything.
+inline bool penalizes(const SamplerOptions& options) {
+  return options.repeat_penalty != 1 || options.frequency_penalty != 0 ||
+         options.presence_penalty != 0;
+}
+
 // logits: [vocab]; history: the tokens so far, oldest first (ids outside the vocabulary are passed
 // over). For every token that occurs `count` times in the last penalty_last_n ones:
 //   logit = logit > 0 ? logit / repeat_penalty : logit * repeat_penalty

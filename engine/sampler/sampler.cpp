@@ -1,5 +1,6 @@
 #include "engine/sampler/sampler.h"
 
+#include <algorithm>
 #include <cassert>
 #include <numbers>
 #include <utility>
@@ -50,10 +51,29 @@ Result<int32_t> Sampler::sample(std::span<const float> logits, std::span<const i
   apply_bias(logits_, o.logit_bias);
   apply_penalties(logits_, history, o);
   if (o.dry_multiplier > 0) apply_dry(logits_, history, o);
-  const bool greedy = o.temperature == 0;
-  collect(candidates_, logits_, greedy ? 1 : o.mirostat == 2 ? 0 : o.top_k);
+  collect(candidates_, logits_, o.temperature == 0 ? 1 : o.mirostat == 2 ? 0 : o.top_k);
+  return choose();
+}
+
+uint32_t Sampler::enough() const {
+  const SamplerOptions& o = options_;
+  const bool changed = !o.logit_bias.empty() || penalizes(o) || o.dry_multiplier > 0;
+  if (changed) return 0;
+  if (o.temperature == 0) return 1;
+  return o.mirostat == 2 ? 0 : static_cast<uint32_t>(std::max(o.top_k, 0));
+}
+
+Result<int32_t> Sampler::sample_best(Candidates best) {
+  candidates_ = std::move(best);
+  const uint32_t most = enough();
+  if (candidates_.size() > most) candidates_.resize(most);
+  return choose();
+}
+
+Result<int32_t> Sampler::choose() {
+  const SamplerOptions& o = options_;
   if (candidates_.empty()) return no_candidate();
-  if (greedy) return candidates_.front().id;
+  if (o.temperature == 0) return candidates_.front().id;
   if (o.mirostat == 2) return draw_mirostat();
   truncate();
   scale_temperature(candidates_, o.temperature);

@@ -28,6 +28,12 @@ class Sampler {
   // penalties look at it. Error "no-candidate" if no token is left.
   Result<int32_t> sample(std::span<const float> logits, std::span<const int32_t> history);
 
+  // How many of the largest logits are enough for the next token; 0: all of them are needed.
+  uint32_t enough() const;
+  // As sample, from these alone: at least enough() of the largest logits, or all that are numbers;
+  // the largest first, equal ones by ascending id.
+  Result<int32_t> sample_best(Candidates best);
+
   const SamplerOptions& options() const { return options_; }
   // Changes the options between tokens. Random numbers continue, unless the seed is another one.
   Status set_options(SamplerOptions options);
@@ -35,6 +41,7 @@ class Sampler {
   void reset();
 
  private:
+  Result<int32_t> choose();  // out of candidates_
   int32_t draw_mirostat();
   void truncate();
 

@@ -16,6 +16,7 @@ struct Shape {
   uint32_t rows;
   uint32_t logit_rows;  // 0: none are wanted
   uint32_t positions;   // of the longest sequence: a power of two, at least kBlockPositions
+  TopRequest top = {};  // count 0: the whole output is wanted
 
   auto operator<=>(const Shape&) const = default;
 };

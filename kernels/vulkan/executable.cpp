@@ -1,6 +1,7 @@
 #include "kernels/vulkan/executable.h"
 
 #include <algorithm>
+#include <bit>
 #include <cassert>
 
 #include "kernels/vulkan/codebooks.h"
@@ -116,11 +117,46 @@ Status VulkanExecutable::record(const Shape& shape, Commands& commands) {
                   value_bytes(part.input, shape));
   }
   QUERN_CHECK(record_ops(part, shape, recorder, commands));
-  if (const uint64_t bytes = value_bytes(part.output, shape)) {
-    recorder.copy(workspace_.place(part.output), workspace_.output_place(), bytes);
-  }
+  QUERN_CHECK(record_output(part.output, shape, recorder));
   commands.steps = recorder.steps();
   return device_.end_commands(commands.slices.back());
+}
+
+// The CPU sees all of the output, or of each row the best logits: uint32 [rows][count] ids, then
+// f32 [rows][count].
+Status VulkanExecutable::record_output(ValueId output, const Shape& shape, Recorder& recorder) {
+  const uint64_t bytes = value_bytes(output, shape);
+  if (bytes == 0) return {};
+  const auto [count, ids] = shape.top;
+  if (count == 0) {
+    recorder.copy(workspace_.place(output), workspace_.output_place(), bytes);
+    return {};
+  }
+  const Range logits = {workspace_.address(output), bytes};
+  const Range best =
+      workspace_.output_place().range(uint64_t{shape.logit_rows} * count * sizeof(TopLogit));
+  const uint64_t values = best.address + best.bytes / 2;
+  const uint32_t width = program_.values[output].width;
+  QUERN_TRY(const Kernel* kernel,
+            device_.kernel(count == 1 ? "greedy" : "top_k", shaders::kTopKWidth));
+  const Groups groups = {.x = shape.logit_rows};
+  if (count == 1) {
+    const shaders::GreedyPush push = {.logits = logits.address,
+                                      .tokens = best.address,
+                                      .values = values,
+                                      .vocabulary = ids,
+                                      .width = width};
+    recorder.dispatch(*kernel, push, groups, {{logits}, {best}});
+  } else {
+    const shaders::TopKPush push = {.logits = logits.address,
+                                    .tokens = best.address,
+                                    .values = values,
+                                    .vocabulary = ids,
+                                    .width = width,
+                                    .k = count};
+    recorder.dispatch(*kernel, push, groups, {{logits}, {best}});
+  }
+  return {};
 }
 
 Status VulkanExecutable::record_ops(const Part& part, const Shape& shape, Recorder& recorder,
@@ -151,10 +187,9 @@ Status VulkanExecutable::record_ops(const Part& part, const Shape& shape, Record
   return {};
 }
 
-Result<std::span<const float>> VulkanExecutable::run(const Batch& batch,
-                                                     const std::atomic<bool>& cancel) {
+Status VulkanExecutable::compute(const Batch& batch, const Shape& shape,
+                                 const std::atomic<bool>& cancel) {
   QUERN_CHECK(cache_.status());
-  const Shape shape = shape_of(batch, max_);
   QUERN_TRY(const Commands* recorded, commands(shape));
   rows_.write(batch, shape);
   std::ranges::copy(batch.input, workspace_.input().begin());
@@ -163,15 +198,38 @@ Result<std::span<const float>> VulkanExecutable::run(const Batch& batch,
     QUERN_CHECK(device_.submit(slice));
     QUERN_CHECK(device_.wait());
   }
-  const Part& part = program_.parts[batch.part];
   if (stopwatch_) {
+    const Part& part = program_.parts[batch.part];
     QUERN_CHECK(stopwatch_->add(static_cast<uint32_t>(part.begin), static_cast<uint32_t>(part.end),
                                 seconds_));
   }
-  const ValueInfo& output = program_.values[part.output];
+  return {};
+}
+
+Result<std::span<const float>> VulkanExecutable::run(const Batch& batch,
+                                                     const std::atomic<bool>& cancel) {
+  QUERN_CHECK(compute(batch, shape_of(batch, max_), cancel));
+  const ValueInfo& output = program_.values[program_.parts[batch.part].output];
   const bool all = output.rows == ValueInfo::Rows::kBatch;
   const uint64_t rows = all ? batch.tokens.size() : batch.logit_rows.size();
+  device_.count().add_read(rows * output.width * sizeof(float));
   return workspace_.output().first(rows * output.width);
+}
+
+Result<std::span<const TopLogit>> VulkanExecutable::run_top(const Batch& batch,
+                                                            const TopRequest& request,
+                                                            const std::atomic<bool>& cancel) {
+  assert(request.count <= std::min(request.ids, kMostTopLogits));
+  Shape shape = shape_of(batch, max_);
+  shape.top = request;
+  QUERN_CHECK(compute(batch, shape, cancel));
+  const size_t padded = size_t{shape.logit_rows} * request.count;
+  const std::span<const float> ids = workspace_.output().first(padded);
+  const std::span<const float> values = workspace_.output().subspan(padded, padded);
+  top_.resize(batch.logit_rows.size() * request.count);
+  for (size_t i = 0; i < top_.size(); ++i) top_[i] = {std::bit_cast<uint32_t>(ids[i]), values[i]};
+  device_.count().add_read(top_.size() * sizeof(TopLogit));
+  return top_;
 }
 
 }  // namespace quern::kernels::vulkan

@@ -18,6 +18,8 @@ class VulkanExecutable final : public Executable {
   ~VulkanExecutable() override;
 
   Result<std::span<const float>> run(const Batch& batch, const std::atomic<bool>& cancel) override;
+  Result<std::span<const TopLogit>> run_top(const Batch& batch, const TopRequest& request,
+                                            const std::atomic<bool>& cancel) override;
 
   // By the device's own clock. Operations that it computes at the same time share their time in the
   // order of their ends.
@@ -35,7 +37,9 @@ class VulkanExecutable final : public Executable {
                    const MaxBatch& max, Weights weights, BatchRows rows, Workspace workspace,
                    Buffer codebooks);
   Status record(const Shape& shape, Commands& commands);
+  Status record_output(ValueId output, const Shape& shape, Recorder& recorder);
   Status record_ops(const Part& part, const Shape& shape, Recorder& recorder, Commands& commands);
+  Status compute(const Batch& batch, const Shape& shape, const std::atomic<bool>& cancel);
   // Bytes of the rows of a value in a step of this shape.
   uint64_t value_bytes(ValueId id, const Shape& shape) const;
   void free(const Commands& commands);
@@ -53,6 +57,7 @@ class VulkanExecutable final : public Executable {
   std::map<Shape, Commands> commands_;
   std::unique_ptr<Stopwatch> stopwatch_;  // point i: operation i begins; while commands have marks
   std::span<double> seconds_;             // per operation, or empty
+  std::vector<TopLogit> top_;
 };
 
 }  // namespace quern::kernels::vulkan

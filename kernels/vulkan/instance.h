@@ -41,7 +41,7 @@ struct DeviceCaps {
   bool matrices = false;  // what the variant coopmat needs of matrix units (matrices.h)
 };
 
-// Bytes that buffers have allocated. For any thread.
+// Bytes that buffers have allocated, and that executables have read back. For any thread.
 class MemoryCount {
  public:
   void add(uint64_t bytes);
@@ -49,8 +49,12 @@ class MemoryCount {
   uint64_t now() const { return now_; }
   uint64_t peak() const { return peak_; }
 
+  // Results that the CPU has read.
+  void add_read(uint64_t bytes) { read_ += bytes; }
+  uint64_t read() const { return read_; }
+
  private:
-  std::atomic<uint64_t> now_ = 0, peak_ = 0;
+  std::atomic<uint64_t> now_ = 0, peak_ = 0, read_ = 0;
 };
 
 class Instance {

@@ -27,7 +27,7 @@ Result<VulkanUsage> vulkan_usage(size_t device) {
     return fail(ErrorKind::kUnsupported, "no-vulkan", "there is no such Vulkan device");
   }
   const vulkan::MemoryCount& count = instance->count(device);
-  return VulkanUsage{count.now(), count.peak()};
+  return VulkanUsage{count.now(), count.peak(), count.read()};
 }
 
 }  // namespace quern::kernels

@@ -61,7 +61,12 @@ Workspace::Workspace(const Program& program, const MaxBatch& max, uint64_t max_a
   for (const Part& part : program.parts) {
     if (part.input != kAbsent)
       input = std::max(input, value_bytes(program.values[part.input], max));
-    output = std::max(output, value_bytes(program.values[part.output], max));
+    const ValueInfo& value = program.values[part.output];
+    output = std::max(output, value_bytes(value, max));
+    if (value.rows == ValueInfo::Rows::kLogits) {
+      const uint64_t best = std::min(value.width, kMostTopLogits);
+      output = std::max(output, max.logit_rows * best * sizeof(TopLogit));
+    }
   }
   upload_.add(input);
   readback_.add(output);

@@ -46,7 +46,7 @@ class Workspace {
   size_t gate_, normed_, experts_, partials_, counters_;
   Arena arena_;     // ranges by ValueId, then the others
   Arena upload_;    // the widest input of a part
-  Arena readback_;  // the widest output
+  Arena readback_;  // the widest output, or the best logits
 };
 
 }  // namespace quern::kernels::vulkan

@@ -16,6 +16,7 @@ namespace {
 
 using test::Floats;
 
+constexpr uint32_t kPadding = 5;  // logits of a row that are no tokens
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 // Indices from the best; NaN is the lowest.
@@ -58,36 +59,44 @@ class ShaderSampling : public ::testing::TestWithParam<uint32_t> {  // vocabular
 TEST_P(ShaderSampling, greedyTakesTheFirstOfTheLargest) {
   constexpr uint32_t kStride = 3;
   const Buffer tokens = test::vulkan_buffer(std::vector<uint32_t>(rows_ * kStride, 77));
+  const Buffer values = test::vulkan_buffer(Floats(rows_));
   test::dispatch("greedy", {256, 0},
                  shaders::GreedyPush{.logits = buffer_.address(),
                                      .tokens = tokens.address(),
-                                     .vocabulary = vocabulary_,
+                                     .values = values.address(),
+                                     .vocabulary = vocabulary_ - kPadding,
+                                     .width = vocabulary_,
                                      .stride = kStride},
                  {.x = rows_});
   const auto result = test::vulkan_values<uint32_t>(tokens, rows_ * kStride);
+  const Floats value = test::vulkan_values<float>(values, rows_);
   for (uint32_t row = 0; row < rows_; ++row) {
-    EXPECT_EQ(result[row * kStride], sorted(&logits_[row * vocabulary_], vocabulary_)[0]) << row;
+    const float* logits = &logits_[row * vocabulary_];
+    const uint32_t best = sorted(logits, vocabulary_ - kPadding)[0];
+    EXPECT_EQ(result[row * kStride], best) << row;
+    EXPECT_EQ(std::bit_cast<uint32_t>(value[row]), std::bit_cast<uint32_t>(logits[best]));
     EXPECT_EQ(result[row * kStride + 1], 77u);
   }
 }
 
 TEST_P(ShaderSampling, topKEqualsSorting) {
   for (const uint32_t k : {1u, 40u, shaders::kMaxTopK}) {
-    if (k > vocabulary_) continue;
+    if (k > vocabulary_ - kPadding) continue;
     const Buffer tokens = test::vulkan_buffer(std::vector<uint32_t>(rows_ * k));
     const Buffer values = test::vulkan_buffer(Floats(rows_ * k));
     test::dispatch("top_k", {shaders::kTopKWidth, 0},
                    shaders::TopKPush{.logits = buffer_.address(),
                                      .tokens = tokens.address(),
                                      .values = values.address(),
-                                     .vocabulary = vocabulary_,
+                                     .vocabulary = vocabulary_ - kPadding,
+                                     .width = vocabulary_,
                                      .k = k},
                    {.x = rows_});
     const auto token = test::vulkan_values<uint32_t>(tokens, rows_ * k);
     const Floats value = test::vulkan_values<float>(values, rows_ * k);
     for (uint32_t row = 0; row < rows_; ++row) {
       const float* logits = &logits_[row * vocabulary_];
-      const std::vector<uint32_t> order = sorted(logits, vocabulary_);
+      const std::vector<uint32_t> order = sorted(logits, vocabulary_ - kPadding);
       for (uint32_t i = 0; i < k; ++i) {
         ASSERT_EQ(token[row * k + i], order[i]) << "row " << row << ", rank " << i << " of " << k;
         ASSERT_EQ(std::bit_cast<uint32_t>(value[row * k + i]),
