@@ -54,9 +54,11 @@ Status add_vulkan(HeapPlan& heap, const kernels::Program& part, const EngineOpti
             kernels::vulkan_cache_bytes(part, options.cache, block_counts(part, options, 0)));
   QUERN_TRY(const uint64_t more,
             kernels::vulkan_cache_bytes(part, options.cache, block_counts(part, options, 1)));
+  QUERN_TRY(const uint64_t states, kernels::vulkan_state_bytes(part, state_slots(options, part)));
   heap.terms = {{"weights", Backing::kDevice, all.weights},
                 {"key/value cache", Backing::kDevice, cache},
                 {"spare cache block", Backing::kDevice, more - cache},
+                {"recurrent states", Backing::kDevice, states},
                 {"workspace", Backing::kDevice, all.workspace},
                 {"step uploads", Backing::kDevice, all.uploads},
                 {"step readbacks", Backing::kDevice, all.readbacks}};

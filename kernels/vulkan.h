@@ -44,6 +44,7 @@ struct VulkanBytes {
 Result<VulkanBytes> vulkan_bytes(const Program& program, const MaxBatch& max);
 Result<uint64_t> vulkan_cache_bytes(const Program& program, CacheType type,
                                     const BlockCounts& blocks);
+Result<uint64_t> vulkan_state_bytes(const Program& program, uint64_t slots);
 
 // Bytes that backends have allocated on a device, now and at most so far; and bytes of results that
 // the CPU has read.

@@ -17,17 +17,33 @@ shared float scales[kMaxHeadWidth / 32];  // of the cache's codes
 struct Heads {
   uint64_t values;  // f32 [heads][key_width] of this row
   uint64_t norm;
-  uint over;
+  uint over;    // kNorm…
+  bool layer;   // layer norm
+  float epsilon;
   uint count;
 };
 
-// What makes the root mean square of `count` values 1.
-float rms_factor(uint64_t values, uint count) {
+// Value x becomes (x - mean) * factor.
+struct Scaling {
+  float mean, factor;
+};
+
+// Of the norm of `count` values.
+Scaling find_scaling(Heads heads, uint64_t values, uint count) {
+  float mean = 0;
+  if (heads.layer) {
+    float sum = 0;
+    for (uint i = gl_LocalInvocationID.x; i < count; i += gl_WorkGroupSize.x) {
+      sum += Floats(values).at[i];
+    }
+    mean = workgroup_sum(sum) / float(count);
+  }
   float squares = 0;
   for (uint i = gl_LocalInvocationID.x; i < count; i += gl_WorkGroupSize.x) {
-    squares += Floats(values).at[i] * Floats(values).at[i];
+    const float x = Floats(values).at[i] - mean;
+    squares += x * x;
   }
-  return inversesqrt(workgroup_sum(squares) / float(count) + push.epsilon);
+  return Scaling(mean, inversesqrt(workgroup_sum(squares) / float(count) + heads.epsilon));
 }
 
 // Value i of the head in head_values, after rotation.
@@ -43,13 +59,15 @@ float rotated(uint row, uint i) {
                 : x * cosine - head_values[i + distance] * sine;
 }
 
-// head_values = norm(head); factor is that of rms_factor.
-void load_head(Heads heads, uint head, float factor) {
+// head_values = norm(head).
+void load_head(Heads heads, uint head, Scaling scaling) {
   const uint weight = heads.over == kNormEachHead ? 0 : head * push.key_width;
   barrier();  // the head before has been used
   for (uint i = gl_LocalInvocationID.x; i < push.key_width; i += gl_WorkGroupSize.x) {
     const float x = Floats(heads.values).at[head * push.key_width + i];
-    head_values[i] = heads.norm != 0 ? x * factor * Floats(heads.norm).at[weight + i] : x;
+    head_values[i] = heads.norm == 0 ? x
+                                     : (x - scaling.mean) * scaling.factor *
+                                           Floats(heads.norm).at[weight + i];
   }
   barrier();
 }
@@ -88,17 +106,20 @@ void store(uint64_t tile, uint width, uint position, bool key) {
 
 // Heads first … last - 1 of q (is_key false) or k.
 void turn_heads(Heads heads, uint first, uint last, uint row, BatchRow info, bool is_key) {
-  float factor = 1, temperature = 1;
+  Scaling scaling = Scaling(0, 1);
+  float temperature = 1;
   if (heads.norm != 0 && heads.over == kNormAllHeads) {
-    factor = rms_factor(heads.values, heads.count * push.key_width);
+    scaling = find_scaling(heads, heads.values, heads.count * push.key_width);
   }
   if (!is_key && push.slope != 0) {
     temperature += push.slope * log(1 + float(info.position / push.slope_length));
   }
   for (uint head = first; head < last; ++head) {
     const uint64_t values = heads.values + head * push.key_width * 4;
-    if (heads.norm != 0 && heads.over != kNormAllHeads) factor = rms_factor(values, push.key_width);
-    load_head(heads, head, factor);
+    if (heads.norm != 0 && heads.over != kNormAllHeads) {
+      scaling = find_scaling(heads, values, push.key_width);
+    }
+    load_head(heads, head, scaling);
     rotate(row, temperature);
     if (!is_key) {
       for (uint i = gl_LocalInvocationID.x; i < push.key_width; i += gl_WorkGroupSize.x) {
@@ -128,11 +149,13 @@ void main() {
   const uint row = gl_WorkGroupID.y;
   const BatchRow info = BatchRows(push.rows).at[row];
   const Heads q = Heads(push.q + uint64_t(row) * push.query_heads * push.key_width * 4, push.q_norm,
-                        push.norm_over % 4, push.query_heads);
+                        push.norm_over % 4, (push.norm_over & kNormLayer) != 0, push.epsilon,
+                        push.query_heads);
   const Heads k = Heads(push.k + uint64_t(row) * push.key_heads * push.key_width * 4, push.k_norm,
-                        push.norm_over / 4, push.key_heads);
+                        push.norm_over / 16 % 4, (push.norm_over / 16 & kNormLayer) != 0,
+                        push.k_epsilon, push.key_heads);
   const uint q_parts = q.over == kNormAllHeads ? 1 : q.count;
-  const uint k_parts = k.over == kNormAllHeads ? 1 : k.count;
+  const uint k_parts = k.over == kNormAllHeads ? min(k.count, 1) : k.count;
   const uint part = gl_WorkGroupID.x;
   if (part < q_parts) {
     turn_heads(q, q_parts == 1 ? 0 : part, q_parts == 1 ? q.count : part + 1, row, info, false);

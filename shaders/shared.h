@@ -175,16 +175,18 @@ struct SoftCapPush {
 };
 QUERN_PUSH(SoftCapPush, 16);
 
-// cache_append: optional RMS norm, then rope, of q (in place) and k; then k and v join the cache.
-// A rope's pair i turns by (cosine, sine) = turns[row][i]; values beyond the pairs stay.
+// cache_append: optional RMS or layer norm, then rope, of q (in place) and k; then k and v join the
+// cache. A rope's pair i turns by (cosine, sine) = turns[row][i]; values beyond the pairs stay.
 // Specialization constant 2: the cache's type. Rows whose table is kPadding are not stored.
 // Heads of at most kMaxHeadWidth values.
+// key_heads may be 0: the layer appends nothing, only q is turned.
 // Grid: x is the part of a row, y the row. Parts are the q heads, the k heads, the v heads; with a
 // norm over all heads (kNormAllHeads) all heads of q, or k, are one part.
 QUERN_CONSTANT kMaxHeadWidth = 1024;
 QUERN_CONSTANT kNormEachHead = 0;  // weight [key_width] for every head
 QUERN_CONSTANT kNormOwnHead = 1;   // weight [heads * key_width], a part for each head
 QUERN_CONSTANT kNormAllHeads = 2;  // weight [heads * key_width], all heads are one vector
+QUERN_CONSTANT kNormLayer = 4;     // added to one of these
 struct CacheAppendPush {
   uint64_t q;                        // f32 [rows][query_heads * key_width]
   uint64_t k;                        // f32 [rows][key_heads * key_width]
@@ -202,12 +204,14 @@ struct CacheAppendPush {
   uint value_width;
   uint pairs;                       // 0: no rotation
   uint halves;                      // pairs are 0: (2i, 2i + 1), 1: (i, i + pairs)
-  uint norm_over QUERN_DEFAULT(0);  // kNorm… of q + 4 * kNorm… of k
-  float epsilon QUERN_DEFAULT(0);   // of both norms
-  float slope QUERN_DEFAULT(0);     // q *= 1 + slope * ln(1 + floor(position / slope_length))
+  uint norm_over QUERN_DEFAULT(0);  // kNorm… of q + 16 * kNorm… of k; with kNormLayer: layer norms
+  float epsilon QUERN_DEFAULT(0);  // of q's norm
+  float k_epsilon QUERN_DEFAULT(0);
+  float slope QUERN_DEFAULT(0);  // q *= 1 + slope * ln(1 + floor(position / slope_length))
   uint slope_length QUERN_DEFAULT(1);
+  uint pad QUERN_DEFAULT(0);
 };
-QUERN_PUSH(CacheAppendPush, 120);
+QUERN_PUSH(CacheAppendPush, 128);
 
 // attention: causal attention of all rows over the cache of a layer, for decoding and for prompts.
 // A workgroup of kAttentionWidth invocations takes `kRows` consecutive rows times `kHeads` query
@@ -287,6 +291,112 @@ struct SumExpertsPush {
   uint used;
 };
 QUERN_PUSH(SumExpertsPush, 40);
+
+// Recurrent states of a step: each sequence's rows, and the slots of its state before and after
+// them. The states of one operation lie together, f32 [slots][values of a state].
+struct StateRun {
+  uint begin;  // rows [begin, end); none: there is no such sequence
+  uint end;
+  uint from;  // slot; kPadding: zeros
+  uint to;    // another slot
+};
+
+// causal_conv: out_t = activation(sum_j weight[j] * u_(t - (taps - 1) + j) (+ bias)) (* after) with
+// u = in (* before); the state is [taps - 1][width], the last of u.
+// Specialization constant 2: taps. Grid: x covers the width, y is the run.
+struct CausalConvPush {
+  uint64_t in_rows;                  // f32 [rows][width]
+  uint64_t before QUERN_DEFAULT(0);  // optional: the same
+  uint64_t after QUERN_DEFAULT(0);   // optional: the same
+  uint64_t out_rows;                 // f32 [rows][width]
+  uint64_t weight;                   // f32 [width][taps]
+  uint64_t bias QUERN_DEFAULT(0);    // optional: f32 [width]
+  uint64_t states;
+  uint64_t runs;  // StateRun
+  uint width;
+  uint activation QUERN_DEFAULT(0);  // kActivation…
+};
+QUERN_PUSH(CausalConvPush, 72);
+
+// gated_delta: see kernels/op.h, GatedDelta; the state is [value_heads][width][width].
+// Specialization constant 2: width. Grid: x covers each head's columns in workgroups, then the
+// value heads; y is the run.
+QUERN_CONSTANT kMaxStateRows = 256;  // of a head's state
+struct GatedDeltaPush {
+  uint64_t mixed;     // f32 [rows][(2 * key_heads + value_heads) * width]
+  uint64_t decay;     // f32 [rows][value_heads]
+  uint64_t beta;      // the same
+  uint64_t out_rows;  // f32 [rows][value_heads * width]
+  uint64_t a;         // f32 [value_heads]
+  uint64_t bias;      // the same, of decay
+  uint64_t states;
+  uint64_t runs;
+  uint key_heads;
+  uint value_heads;
+  float epsilon;
+  uint pad QUERN_DEFAULT(0);
+};
+QUERN_PUSH(GatedDeltaPush, 80);
+
+// selective_scan: see kernels/op.h, SelectiveScan; the state is [heads][state_width][width].
+// Specialization constant 2: state_width. Grid: as gated_delta.
+struct SelectiveScanPush {
+  uint64_t mixed;     // f32 [rows][heads * width + 2 * groups * state_width]
+  uint64_t step;      // f32 [rows][heads]
+  uint64_t out_rows;  // f32 [rows][heads * width]
+  uint64_t a;         // f32 [heads]
+  uint64_t bias;      // the same, of step
+  uint64_t skip;      // the same
+  uint64_t states;
+  uint64_t runs;
+  uint heads;
+  uint width;
+  uint groups;
+  uint pad QUERN_DEFAULT(0);
+};
+QUERN_PUSH(SelectiveScanPush, 80);
+
+// gated_norm: x = scale * norm(x) * activation(gate), or with gate_first scale * norm(x *
+// activation(gate)), in place. Grid: x is the head, y the row.
+struct GatedNormPush {
+  uint64_t x;                        // f32 [rows][heads * width]
+  uint64_t gate QUERN_DEFAULT(0);    // optional: the same
+  uint64_t weight QUERN_DEFAULT(0);  // optional: f32 [width], or with own_head [heads * width]
+  uint width;
+  uint own_head;
+  uint normalized;
+  uint gate_first;
+  uint activation;
+  float epsilon;
+  float scale;
+  uint pad QUERN_DEFAULT(0);
+};
+QUERN_PUSH(GatedNormPush, 56);
+
+// arrange: out[h][to + i] = in[first + h * stride + i] for all heads h and i < width.
+// Grid: x covers heads * width, y is the row.
+struct ArrangePush {
+  uint64_t in_rows;   // f32 [rows][in_width]
+  uint64_t out_rows;  // f32 [rows][heads * head_width]
+  uint in_width;
+  uint first;
+  uint stride;
+  uint to;
+  uint width;
+  uint heads;
+  uint head_width;
+  uint pad QUERN_DEFAULT(0);
+};
+QUERN_PUSH(ArrangePush, 48);
+
+// head_tiles: tiles for a product whose slot s has a matrix of its own, that of head s % heads.
+// Grid: x covers the slots.
+struct HeadTilesPush {
+  uint64_t tiles;  // ExpertTile [slots]
+  uint slots;
+  uint heads;
+};
+QUERN_PUSH(HeadTilesPush, 16);
 
 // greedy: the index of the largest logit (ties: lower index; NaN counts as the lowest), out of the
 // first `vocabulary` of a row. Grid: x is the row.

@@ -34,8 +34,8 @@ class VulkanBackend final : public Backend {
   }
 
   Result<std::unique_ptr<Cache>> make_cache(const Program& program, CacheType type,
-                                            const BlockCounts& blocks, uint32_t) override {
-    return vulkan::VulkanCache::make(*device_, program, type, blocks);
+                                            const BlockCounts& blocks, uint32_t states) override {
+    return vulkan::VulkanCache::make(*device_, program, type, blocks, states);
   }
   // Weights are always copied to the device.
   Result<std::unique_ptr<Executable>> compile(const Program& program,

@@ -10,6 +10,7 @@ namespace quern::kernels::vulkan {
 namespace {
 
 using shaders::BatchRow;
+using shaders::StateRun;
 
 uint32_t round_up(uint32_t value, uint32_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
@@ -22,13 +23,17 @@ uint32_t round_rows(uint32_t rows, uint32_t most) {
   return std::min(rounded, most);
 }
 
-Shape shape_of(const Batch& batch, const MaxBatch& max) {
+Shape shape_of(const Program& program, const Batch& batch, const MaxBatch& max) {
   const uint32_t length = std::ranges::max(batch.positions) + 1;
   const auto logits = static_cast<uint32_t>(batch.logit_rows.size());
-  return {.part = static_cast<uint32_t>(batch.part),
-          .rows = round_rows(static_cast<uint32_t>(batch.tokens.size()), max.rows),
-          .logit_rows = logits ? round_rows(logits, max.logit_rows) : 0,
-          .positions = std::bit_ceil(std::max(length, kBlockPositions))};
+  return {
+      .part = static_cast<uint32_t>(batch.part),
+      .rows = round_rows(static_cast<uint32_t>(batch.tokens.size()), max.rows),
+      .logit_rows = logits ? round_rows(logits, max.logit_rows) : 0,
+      .positions = std::bit_ceil(std::max(length, kBlockPositions)),
+      .runs = program.states.empty()
+                  ? 0
+                  : std::min(std::bit_ceil(static_cast<uint32_t>(batch.states.size())), max.rows)};
 }
 
 BatchRows::BatchRows(const Program& program, const MaxBatch& max, uint64_t max_allocation)
@@ -40,6 +45,7 @@ BatchRows::BatchRows(const Program& program, const MaxBatch& max, uint64_t max_a
   arena_.add(max.rows * sizeof(BatchRow));
   arena_.add(groups_ * group_words_ * 4);
   arena_.add(uint64_t{max.logit_rows} * 4);
+  arena_.add(program.states.empty() ? 0 : max.rows * sizeof(StateRun));
   for (const Rope& rope : ropes_) arena_.add(rope.frequencies.size() * max.rows * 8);
 }
 
@@ -79,6 +85,19 @@ void BatchRows::write(const Batch& batch, const Shape& shape) {
     std::ranges::copy(blocks.first(count), tables.subspan(start).begin());
   }
   write_turns(batch);
+  write_runs(batch, shape.runs);
+}
+
+void BatchRows::write_runs(const Batch& batch, uint32_t count) {
+  const std::span<StateRun> runs = part<StateRun>(kRuns).first(count);
+  std::ranges::fill(runs, StateRun{});
+  for (size_t begin = 0, end; count > 0 && begin < batch.tokens.size(); begin = end) {
+    end = batch.sequence_end(begin);
+    const StateSlots& slots = batch.states[batch.sequences[begin]];
+    static_assert(kAbsent == shaders::kPadding);
+    runs[batch.sequences[begin]] = {static_cast<uint32_t>(begin), static_cast<uint32_t>(end),
+                                    slots.from, slots.to};
+  }
 }
 
 void BatchRows::write_turns(const Batch& batch) {

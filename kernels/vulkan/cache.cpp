@@ -52,13 +52,24 @@ uint64_t VulkanCache::bytes(const Program& program, CacheType type, const BlockC
   return arena.bytes();
 }
 
+uint64_t VulkanCache::state_bytes(const Program& program, uint64_t slots) {
+  Arena arena(UINT64_MAX);
+  for (const uint32_t floats : program.states) arena.add(floats * slots * sizeof(float));
+  return arena.bytes();
+}
+
 Result<std::unique_ptr<VulkanCache>> VulkanCache::make(Device& device, const Program& program,
-                                                       CacheType type, const BlockCounts& blocks) {
+                                                       CacheType type, const BlockCounts& blocks,
+                                                       uint32_t slots) {
   std::unique_ptr<VulkanCache> cache(new VulkanCache(device, type));
   cache->block_bytes_ = part_bytes(program, type);
   for (const Heads& heads : program.layers) cache->groups_.push_back(heads.group);
   add_parts(cache->arena_, program, cache->block_bytes_, blocks);
+  for (const uint32_t floats : program.states) {
+    cache->states_.add(uint64_t{floats} * slots * sizeof(float));
+  }
   QUERN_CHECK(cache->arena_.allocate(device, Memory::kDevice));
+  QUERN_CHECK(cache->states_.allocate(device, Memory::kDevice));
   return cache;
 }
 

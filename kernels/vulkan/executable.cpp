@@ -60,7 +60,8 @@ Result<std::unique_ptr<VulkanExecutable>> VulkanExecutable::make(
                            std::move(workspace), std::move(codebooks)));
   // Kernels are compiled, and what the shaders lack is said, now rather than in the first step.
   for (uint32_t part = 0; part < program.parts.size(); ++part) {
-    QUERN_CHECK(executable->commands({part, 1, 1, kBlockPositions}));
+    const uint32_t runs = program.states.empty() ? 0 : 1;
+    QUERN_CHECK(executable->commands({part, 1, 1, kBlockPositions, runs}));
   }
   return executable;
 }
@@ -208,7 +209,7 @@ Status VulkanExecutable::compute(const Batch& batch, const Shape& shape,
 
 Result<std::span<const float>> VulkanExecutable::run(const Batch& batch,
                                                      const std::atomic<bool>& cancel) {
-  QUERN_CHECK(compute(batch, shape_of(batch, max_), cancel));
+  QUERN_CHECK(compute(batch, shape_of(program_, batch, max_), cancel));
   const ValueInfo& output = program_.values[program_.parts[batch.part].output];
   const bool all = output.rows == ValueInfo::Rows::kBatch;
   const uint64_t rows = all ? batch.tokens.size() : batch.logit_rows.size();
@@ -220,7 +221,7 @@ Result<std::span<const TopLogit>> VulkanExecutable::run_top(const Batch& batch,
                                                             const TopRequest& request,
                                                             const std::atomic<bool>& cancel) {
   assert(request.count <= std::min(request.ids, kMostTopLogits));
-  Shape shape = shape_of(batch, max_);
+  Shape shape = shape_of(program_, batch, max_);
   shape.top = request;
   QUERN_CHECK(compute(batch, shape, cancel));
   const size_t padded = size_t{shape.logit_rows} * request.count;

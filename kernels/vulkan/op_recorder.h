@@ -43,12 +43,12 @@ class OpRecorder {
   Status operate(const Attention& op);
   Status operate(const SelectLogitRows& op);
   Status operate(const Experts& op);
-  static Status operate(const GatedNorm&) { return unsupported("gated norms"); }
-  static Status operate(const Arrange&) { return unsupported("rearranged heads"); }
-  static Status operate(const HeadProduct&) { return unsupported("latent attention"); }
-  static Status operate(const CausalConv&) { return unsupported("short convolutions"); }
-  static Status operate(const GatedDelta&) { return unsupported("gated delta nets"); }
-  static Status operate(const SelectiveScan&) { return unsupported("Mamba-2 layers"); }
+  Status operate(const GatedNorm& op);
+  Status operate(const Arrange& op);
+  Status operate(const HeadProduct& op);
+  Status operate(const CausalConv& op);
+  Status operate(const GatedDelta& op);
+  Status operate(const SelectiveScan& op);
 
   // out = scale * rows of the table by token; or adds rows by position to out.
   Status gather(WeightId id, float scale, bool by_position, ValueId out);
@@ -75,6 +75,9 @@ class OpRecorder {
   // out = scale * norm(in) (+ add), `count` rows of `width` values.
   Status normalize(const Norm& norm, uint32_t width, uint32_t count, const Range& in,
                    const Range& out, const Range* add, float scale);
+
+  // Which head's matrix multiplies what, for rows of `heads` heads: ExpertTile [count * heads].
+  Result<Range> head_tiles(uint32_t heads, uint32_t count);
 
   struct Mixture;
   Range part_of(const Mixture& mixture, ExpertPart part) const;

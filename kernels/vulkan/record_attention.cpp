@@ -1,4 +1,6 @@
 // The cache and attention over it as dispatches.
+#include <algorithm>
+
 #include "kernels/vulkan/attention.h"
 #include "kernels/vulkan/op_recorder.h"
 #include "shaders/shared.h"
@@ -27,28 +29,22 @@ bool fits_shaders(const Heads& heads) {
          heads.value_width <= 4 * shaders::kAttentionWidth;
 }
 
-uint32_t norm_code(HeadNorm::Over over) {
-  switch (over) {
+uint32_t norm_code(const HeadNorm& norm) {
+  const uint32_t layer = norm.norm.kind == Norm::Kind::kLayer ? shaders::kNormLayer : 0;
+  switch (norm.over) {
     case HeadNorm::Over::kEachHead:
-      return shaders::kNormEachHead;
+      return layer + shaders::kNormEachHead;
     case HeadNorm::Over::kOwnHead:
-      return shaders::kNormOwnHead;
+      return layer + shaders::kNormOwnHead;
     case HeadNorm::Over::kAllHeads:
-      return shaders::kNormAllHeads;
+      return layer + shaders::kNormAllHeads;
   }
   return shaders::kNormEachHead;
 }
 
-// Both norms share one epsilon, and are RMS norms.
-bool fit_shader(const HeadNorm& q, const HeadNorm& k) {
-  const bool both = q.norm.weight != kAbsent && k.norm.weight != kAbsent;
-  return q.norm.kind == Norm::Kind::kRms && k.norm.kind == Norm::Kind::kRms &&
-         (!both || q.norm.epsilon == k.norm.epsilon);
-}
-
 // Workgroups of a row for the heads of q, or of k.
 uint32_t parts_of(const HeadNorm& norm, uint32_t heads) {
-  return norm.over == HeadNorm::Over::kAllHeads ? 1 : heads;
+  return norm.over == HeadNorm::Over::kAllHeads ? std::min(heads, 1u) : heads;
 }
 
 }  // namespace
@@ -56,15 +52,19 @@ uint32_t parts_of(const HeadNorm& norm, uint32_t heads) {
 Status OpRecorder::operate(const CacheAppend& op) {
   const Heads& heads = b_.program.layers[op.layer];
   if (!fits_shaders(heads)) return unsupported("heads of this width");
-  if (op.k == kAbsent) return unsupported("layers that share a cache");
-  if (!fit_shader(op.q_norm, op.k_norm)) return unsupported("these norms of heads");
+  if (op.q_norm.norm.bias != kAbsent || op.k_norm.norm.bias != kAbsent) {
+    return unsupported("norms of heads with a bias");
+  }
+  const uint32_t keys_own = op.k == kAbsent ? 0 : heads.keys;  // of this layer
   const Rope* rope = op.rope == kAbsent ? nullptr : &b_.program.ropes[op.rope];
   const uint32_t constants[] = {kAppendWidth, b_.device.caps().subgroup_size,
                                 cache_code(b_.cache.type())};
   QUERN_TRY(const Kernel* kernel, b_.device.kernel("cache_append", constants));
   const Range q = rows(op.q, shape_.rows, uint64_t{heads.queries} * heads.key_width);
-  const Range k = rows(op.k, shape_.rows, uint64_t{heads.keys} * heads.key_width);
-  const Range v = rows(op.v, shape_.rows, uint64_t{heads.keys} * heads.value_width);
+  const auto own_rows = [&](ValueId id, uint64_t width) {
+    return id == kAbsent ? Range{} : rows(id, shape_.rows, keys_own * width);
+  };
+  const Range k = own_rows(op.k, heads.key_width), v = own_rows(op.v, heads.value_width);
   const Range keys = b_.cache.keys(op.layer).range, values = b_.cache.values(op.layer).range;
   const shaders::CacheAppendPush push = {
       .q = q.address,
@@ -78,18 +78,21 @@ Status OpRecorder::operate(const CacheAppend& op) {
       .keys = keys.address,
       .values = values.address,
       .query_heads = heads.queries,
-      .key_heads = heads.keys,
+      .key_heads = keys_own,
       .key_width = heads.key_width,
       .value_width = heads.value_width,
       .pairs = rope ? static_cast<uint32_t>(rope->frequencies.size()) : 0,
       .halves = rope && rope->pairs == Rope::Pairs::kHalves,
-      .norm_over = norm_code(op.q_norm.over) + 4 * norm_code(op.k_norm.over),
-      .epsilon = (op.q_norm.norm.weight == kAbsent ? op.k_norm : op.q_norm).norm.epsilon,
+      .norm_over = norm_code(op.q_norm) + 16 * norm_code(op.k_norm),
+      .epsilon = op.q_norm.norm.epsilon,
+      .k_epsilon = op.k_norm.norm.epsilon,
       .slope = op.temperature.slope,
       .slope_length = op.temperature.length};
   const uint32_t q_parts = parts_of(op.q_norm, heads.queries);
-  const Groups groups = {q_parts + parts_of(op.k_norm, heads.keys) + heads.keys, shape_.rows};
-  recorder_.dispatch(*kernel, push, groups, {{q, k, v}, {q, keys, values}});
+  const Groups groups = {q_parts + parts_of(op.k_norm, keys_own) + keys_own, shape_.rows};
+  Access access = {{q}, {q}};
+  if (keys_own > 0) access = {{q, k, v}, {q, keys, values}};
+  recorder_.dispatch(*kernel, push, groups, std::move(access));
   return {};
 }
 

@@ -21,6 +21,10 @@ Result<uint64_t> vulkan_cache_bytes(const Program& program, CacheType type,
   return vulkan::VulkanCache::bytes(program, type, blocks);
 }
 
+Result<uint64_t> vulkan_state_bytes(const Program& program, uint64_t slots) {
+  return vulkan::VulkanCache::state_bytes(program, slots);
+}
+
 Result<VulkanUsage> vulkan_usage(size_t device) {
   QUERN_TRY(const auto instance, vulkan::Instance::shared());
   if (device >= instance->device_count()) {

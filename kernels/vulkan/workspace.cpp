@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/vulkan/attention.h"
+#include "shaders/shared.h"
 
 namespace quern::kernels::vulkan {
 namespace {
@@ -37,6 +38,17 @@ uint64_t normed_bytes(const Program& program, const MaxBatch& max) {
     }
   }
   return widest * std::max(max.rows, max.logit_rows) * sizeof(float);
+}
+
+// The tiles of products with the most heads.
+uint64_t head_tile_bytes(const Program& program, const MaxBatch& max) {
+  uint64_t heads = 0;
+  for (const Op& op : program.ops) {
+    if (const auto* product = std::get_if<HeadProduct>(&op)) {
+      heads = std::max(heads, program.weights[product->weight].shape[2]);
+    }
+  }
+  return heads * max.rows * sizeof(shaders::ExpertTile);
 }
 
 // The most that any mixture of experts keeps.
@@ -74,6 +86,7 @@ Workspace::Workspace(const Program& program, const MaxBatch& max, uint64_t max_a
   normed_ = arena_.add(normed_bytes(program, max));
   experts_ = arena_.size();
   for (const uint64_t bytes : most_expert_bytes(program, max)) arena_.add(bytes);
+  head_tiles_ = arena_.add(head_tile_bytes(program, max));
   uint64_t partials = 0, counters = 0;
   for (const Heads& heads : program.layers) {
     partials = std::max(partials, most_partial_bytes(heads, max));

@@ -30,6 +30,8 @@ class Workspace {
   // f32 [rows][widest input]: the input of a projection after a layer norm.
   Range normed() const { return arena_.range(normed_); }
   Range experts(ExpertPart part) const { return arena_.range(experts_ + part); }
+  // ExpertTile [rows][heads], of products with a matrix for each head.
+  Range head_tiles() const { return arena_.range(head_tiles_); }
   // Of split attention (attention.h); the counters are 0 between dispatches.
   Range partials() const { return arena_.range(partials_); }
   Range counters() const { return arena_.range(counters_); }
@@ -43,7 +45,7 @@ class Workspace {
  private:
   Workspace(const Program& program, const MaxBatch& max, uint64_t max_allocation);
 
-  size_t gate_, normed_, experts_, partials_, counters_;
+  size_t gate_, normed_, experts_, head_tiles_, partials_, counters_;
   Arena arena_;     // ranges by ValueId, then the others
   Arena upload_;    // the widest input of a part
   Arena readback_;  // the widest output, or the best logits
