@@ -145,6 +145,7 @@ class Layer {
                         .halves = c_.halves,
                         .norm_over = c_.norm_over,
                         .epsilon = 1e-6f,
+                        .k_epsilon = 1e-6f,
                         .slope = c_.slope,
                         .slope_length = 16},
         {.x = c_.query_heads + 2 * c_.key_heads, .y = static_cast<uint32_t>(rows.size())});
@@ -159,7 +160,7 @@ class Layer {
         ASSERT_NEAR(turned_q[row * q_width + i], expected_q[i], 2e-5) << "row " << row << ' ' << i;
       }
       expected_k_[s].push_back(
-          turned(&k[row * k_width], c_.key_heads, position, k_norm_, c_.norm_over / 4, 1));
+          turned(&k[row * k_width], c_.key_heads, position, k_norm_, c_.norm_over / 16, 1));
       expected_v_[s].emplace_back(&v[row * v_width], &v[row * v_width] + v_width);
     }
   }
@@ -283,11 +284,11 @@ INSTANTIATE_TEST_SUITE_P(
         Case{.name = "norms", .norms = true},
         Case{.name = "normsOfOwnHeads",
              .halves = 1,
-             .norm_over = shaders::kNormOwnHead * 5,
+             .norm_over = shaders::kNormOwnHead * 17,
              .norms = true},
         Case{.name = "normsOverAllHeads",
              .pairs = 16,
-             .norm_over = shaders::kNormAllHeads * 5,
+             .norm_over = shaders::kNormAllHeads * 17,
              .norms = true},
         Case{.name = "windowSinksAndSoftcap",
              .lengths = {200, 30},

@@ -175,6 +175,9 @@ TEST(VulkanBackend, mixesExpertsLikeTheReference) {
 // families add to attention.
 struct AttentionFeatures {
   HeadNorm::Over over = HeadNorm::Over::kEachHead;
+  Norm::Kind norm = Norm::Kind::kRms;
+  float k_epsilon = 1e-5f;
+  bool shared = false;  // a second layer reads the same cache
   bool norms = false, rope = true, halves = false, sinks = false;
   float softcap = 0;
   uint32_t window = 0;
@@ -182,16 +185,19 @@ struct AttentionFeatures {
 };
 
 ValueId attention_layer(SmallProgram& small, const Heads& heads, const AttentionFeatures& with) {
-  const auto norm = [&](uint32_t count) -> HeadNorm {
+  const auto norm = [&](uint32_t count, float epsilon) -> HeadNorm {
     if (!with.norms) return {};
     const uint32_t width = with.over == HeadNorm::Over::kEachHead ? 1 : count;
-    return {{.weight = small.vector(width * heads.key_width, 1, 0.2f), .epsilon = 1e-5f},
+    return {{.weight = small.vector(width * heads.key_width, 1, 0.2f),
+             .epsilon = epsilon,
+             .kind = with.norm},
             with.over};
   };
   const ValueId q = small.embed(heads.queries * heads.key_width);
   const ValueId k = small.embed(heads.keys * heads.key_width);
   const ValueId v = small.embed(heads.keys * heads.value_width);
   const ValueId out = small.program.add_value(heads.queries * heads.value_width);
+  const ValueId other_q = with.shared ? small.embed(heads.queries * heads.key_width) : q;
   Rope rope{.frequencies = {1, 0.3, 0.1, 0.03}, .magnitude = 1.1f};
   if (with.halves) rope.pairs = Rope::Pairs::kHalves;
   small.program.ropes = {rope};
@@ -199,13 +205,22 @@ ValueId attention_layer(SmallProgram& small, const Heads& heads, const Attention
   small.program.ops.push_back(CacheAppend{.q = q,
                                           .k = k,
                                           .v = v,
-                                          .q_norm = norm(heads.queries),
-                                          .k_norm = norm(heads.keys),
+                                          .q_norm = norm(heads.queries, 1e-5f),
+                                          .k_norm = norm(heads.keys, with.k_epsilon),
                                           .rope = with.rope ? 0 : kAbsent,
                                           .layer = 0,
                                           .temperature = with.temperature});
+  if (with.shared) {
+    small.program.ops.push_back(CacheAppend{.q = other_q,
+                                            .k = kAbsent,
+                                            .v = kAbsent,
+                                            .q_norm = norm(heads.queries, 1e-5f),
+                                            .k_norm = {},
+                                            .rope = 0,
+                                            .layer = 0});
+  }
   small.program.ops.push_back(
-      Attention{.q = q,
+      Attention{.q = other_q,
                 .out = out,
                 .layer = 0,
                 .scale = 1 / std::sqrt(static_cast<float>(heads.key_width)),
@@ -242,6 +257,9 @@ TEST(VulkanBackend, attendsLikeTheReference) {
       {.over = Over::kEachHead, .norms = true, .halves = true},
       {.over = Over::kOwnHead, .norms = true},
       {.over = Over::kAllHeads, .norms = true},
+      {.over = Over::kOwnHead, .norm = Norm::Kind::kLayer, .norms = true},
+      {.over = Over::kEachHead, .k_epsilon = 0.1f, .norms = true},
+      {.shared = true, .norms = true},
       {.sinks = true, .softcap = 2},
       {.window = 70},
       {.temperature = {.slope = 0.1f, .length = 50}},
