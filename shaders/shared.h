@@ -280,6 +280,16 @@ struct ExpertListsPush {
 };
 QUERN_PUSH(ExpertListsPush, 40);
 
+// double_tiles: the same tiles with twice the expert's number, for experts whose two matrices lie
+// one after the other. Grid: x covers the tiles.
+struct DoubleTilesPush {
+  uint64_t tiles;    // ExpertTile [count]
+  uint64_t doubled;  // the same
+  uint count;
+  uint pad QUERN_DEFAULT(0);
+};
+QUERN_PUSH(DoubleTilesPush, 24);
+
 // sum_experts: out[row] = add[row] + Σ over ranks of share * product, in the order of the ranks.
 // Grid: x covers the width, y is the row.
 struct SumExpertsPush {

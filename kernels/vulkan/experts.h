@@ -15,6 +15,7 @@ enum ExpertPart : size_t {
   kShares,        // f32 [slots]
   kIndices,       // uint32 [slots], ordered by expert
   kTiles,         // ExpertTile [tiles], of kMatmulTile slots of one expert
+  kDoubledTiles,  // those of kChoices or kTiles, where gate and up are one tensor
   kGate,          // f32 [slots][hidden], where gate and up have different formats
   kHidden,        // f32 [slots][hidden]
   kProducts,      // f32 [slots][out]

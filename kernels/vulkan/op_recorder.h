@@ -57,6 +57,7 @@ class OpRecorder {
   struct Product {
     WeightId weight;
     uint32_t rows;
+    uint32_t out_width = 0;         // of a matrix of the weight; 0: all of it is one
     uint32_t tiles = 0;             // of experts: how many tiles `push.tiles` has
     shaders::MatmulPush push = {};  // without what follows from `weight` and `rows`
     Access access = {};
@@ -84,6 +85,8 @@ class OpRecorder {
   Status choose_experts(const Mixture& mixture);
   Product expert_product(const Mixture& mixture, WeightId weight, const Range& x, uint32_t sharing,
                          const Range& out) const;
+  Status double_tiles(const Mixture& mixture);
+  uint64_t fused_bytes(const Experts& op) const;
   Status multiply_experts(const Mixture& mixture);
   Status sum_experts(const Mixture& mixture);
 

@@ -19,7 +19,7 @@ uint32_t expert_tiles(uint32_t slots, uint32_t experts) {
 
 ExpertBytes expert_bytes(const Program& program, const Experts& op, uint32_t rows) {
   const uint64_t experts = program.weights[op.router].out(), slots = uint64_t{rows} * op.used;
-  const uint64_t hidden = program.weights[op.gate].out(), out = program.weights[op.down].out();
+  const uint64_t hidden = program.weights[op.down].in(), out = program.weights[op.down].out();
   ExpertBytes bytes = {};
   bytes[kRouterLogits] = rows * experts * sizeof(float);
   bytes[kChoices] = slots * sizeof(shaders::ExpertTile);
@@ -27,6 +27,7 @@ ExpertBytes expert_bytes(const Program& program, const Experts& op, uint32_t row
   bytes[kIndices] = slots * sizeof(uint32_t);
   bytes[kTiles] = expert_tiles(static_cast<uint32_t>(slots), static_cast<uint32_t>(experts)) *
                   sizeof(shaders::ExpertTile);
+  if (op.gate == op.up) bytes[kDoubledTiles] = std::max(bytes[kTiles], bytes[kChoices]);
   bytes[kGate] = bytes[kHidden] = slots * hidden * sizeof(float);
   bytes[kProducts] = slots * out * sizeof(float);
   return bytes;
@@ -50,12 +51,16 @@ Status OpRecorder::operate(const Experts& op) {
   if (experts > shaders::kMaxExperts || op.used >= shaders::kSlotsPerRow) {
     return unsupported("so many experts");
   }
-  if (op.gate == op.up) return unsupported("experts whose gate and up are one tensor");
+  if (op.gate == op.up && fused_bytes(op) % 16 != 0)
+    return unsupported("fused experts of this width");
   QUERN_TRY(const Range in, normed_input(op.in, op.norm, b_.program.weights[op.router].in()));
   const bool tiled = offers_tiled(op.gate) && offers_tiled(op.up) && offers_tiled(op.down);
   const Mixture mixture = {op, in, shape_.rows * op.used, expert_bytes(b_.program, op, shape_.rows),
                            shape_.rows > shaders::kMatvecRows && tiled};
   QUERN_CHECK(choose_experts(mixture));
+  if (op.gate == op.up) {
+    QUERN_CHECK(double_tiles(mixture));
+  }
   QUERN_CHECK(multiply_experts(mixture));
   return sum_experts(mixture);
 }
@@ -101,6 +106,23 @@ Status OpRecorder::choose_experts(const Mixture& mixture) {
   return {};
 }
 
+// Gate and up lie one after the other: expert e has the matrices 2e and 2e + 1.
+Status OpRecorder::double_tiles(const Mixture& mixture) {
+  QUERN_TRY(const Kernel* kernel, b_.device.kernel("double_tiles", kWidth));
+  const Range tiles = part_of(mixture, mixture.sorted ? kTiles : kChoices);
+  const Range doubled = {part_of(mixture, kDoubledTiles).address, tiles.bytes};
+  const auto count = static_cast<uint32_t>(tiles.bytes / sizeof(shaders::ExpertTile));
+  const shaders::DoubleTilesPush push = {tiles.address, doubled.address, count};
+  recorder_.dispatch(*kernel, push, {(count + kWidth - 1) / kWidth}, {{tiles}, {doubled}});
+  return {};
+}
+
+// Bytes of one of the two matrices of an expert.
+uint64_t OpRecorder::fused_bytes(const Experts& op) const {
+  const WeightInfo& weight = b_.program.weights[op.gate];
+  return gguf::info(weight.format).row_bytes(weight.in()) * (weight.out() / 2);
+}
+
 // A product of every slot's expert with x; `sharing` slots share a row of it.
 OpRecorder::Product OpRecorder::expert_product(const Mixture& mixture, WeightId weight,
                                                const Range& x, uint32_t sharing,
@@ -131,6 +153,14 @@ Status OpRecorder::multiply_experts(const Mixture& mixture) {
   if (together) {
     product.push.up = b_.weights.address(op.up);
     product.push.up_bias = b_.weights.address_or_null(op.up_bias);
+    if (op.gate == op.up) {
+      const auto width = static_cast<uint32_t>(b_.program.weights[op.down].in());
+      product.out_width = width;
+      product.push.tiles = part_of(mixture, kDoubledTiles).address;
+      product.access.reads.push_back(part_of(mixture, kDoubledTiles));
+      product.push.up += fused_bytes(op);
+      if (product.push.up_bias) product.push.up_bias += width * sizeof(float);
+    }
   } else {
     QUERN_CHECK(multiply(product));
     product = expert_product(mixture, op.up, mixture.in, op.used, hidden);

@@ -122,6 +122,7 @@ TEST(VulkanBackend, returnsOnlyTheRowsThatAreWanted) {
 
 struct MixtureFeatures {
   Format up = Format::Q4_K;  // gate is Q4_K
+  bool fused = false;        // gate and up are one tensor
   bool biases = false;
   Routing routing = {};
   Activation activation = Activation::kSilu;
@@ -148,6 +149,10 @@ ValueId mixture_layer(SmallProgram& small, const MixtureFeatures& with) {
              .gate_bias = bias(kHidden),
              .up_bias = bias(kHidden),
              .down_bias = bias(kIn)};
+  if (with.fused) {
+    op.gate = op.up = small.matrix(Format::Q4_K, kIn, 2 * kHidden, kExperts);
+    op.gate_bias = op.up_bias = bias(2 * kHidden);
+  }
   if (with.biases) op.routing.bias = small.vector(kExperts, 0, 1);
   if (with.biases) op.routing.selection_bias = small.vector(kExperts, 0, 0.1f);
   small.program.ops.push_back(op);
@@ -159,6 +164,8 @@ TEST(VulkanBackend, mixesExpertsLikeTheReference) {
       {},
       {.up = Format::Q5_K},
       {.biases = true, .activation = Activation::kClampedSwiglu},
+      {.fused = true},
+      {.fused = true, .biases = true},
       {.up = Format::Q5_K, .biases = true, .norm = Norm::Kind::kLayer},
       {.routing = {.gate = Routing::Gate::kSigmoid, .groups = 4, .groups_used = 2, .scale = 2.5f}},
       {.routing = {.normalized = false}},
