@@ -161,7 +161,7 @@ class Backend {
   virtual uint64_t workspace_bytes(const Program& program, const MaxBatch& max) const = 0;
   virtual uint64_t cache_block_bytes(const Program& program, CacheType type) const = 0;
 
-  // A state slot takes program.state_bytes(). A backend without recurrent operations makes none.
+  // A state slot takes program.state_bytes().
   virtual Result<std::unique_ptr<Cache>> make_cache(const Program& program, CacheType type,
                                                     const BlockCounts& blocks,
                                                     uint32_t states = 0) = 0;
