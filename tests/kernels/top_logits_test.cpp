@@ -35,8 +35,10 @@ TEST(TopLogits, areThoseThatSortingFinds) {
   Fixed executable(logits);
   const std::vector<uint32_t> rows = {0, 1};
   const std::atomic<bool> never{false};
+  Batch batch;
+  batch.logit_rows = rows;
   for (const uint32_t count : {1u, 40u, 256u}) {
-    const auto best = executable.run_top({.logit_rows = rows}, {count, kIds}, never);
+    const auto best = executable.run_top(batch, {count, kIds}, never);
     ASSERT_TRUE(best);
     ASSERT_EQ(best->size(), 2 * count);
     for (uint32_t row = 0; row < 2; ++row) {

@@ -22,7 +22,7 @@ TEST(VulkanGreedy, twoHundredTokensOfFivePromptsEqualTheCpus) {
   if (!path) GTEST_SKIP() << "the f16 form is not here";
   EngineOptions options{.threads = 2, .context = 512, .cache = kernels::CacheType::kF32};
   const auto cpu = test::load_engine(*path, options);
-  options.placement = {.devices = {"vulkan:0"}, .rules = {}};
+  options.placement = {.devices = {"vulkan:0"}, .rules = {}, .strict = true};
   const auto device = test::load_engine(*path, options);
   std::ifstream file(test::own_golden("greedy.json"));
   const auto golden = nlohmann::json::parse(file);

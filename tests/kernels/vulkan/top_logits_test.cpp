@@ -42,7 +42,7 @@ TEST(VulkanTopLogits, twoHundredTokensOfFivePromptsEqualTheHostsSampler) {
   const auto path = test::shared_golden("../models/quern-tiny-stories-f16.gguf");
   if (!path) GTEST_SKIP() << "the f16 form is not here";
   EngineOptions options{.threads = 2, .context = 512, .cache = kernels::CacheType::kF32};
-  options.placement = {.devices = {"vulkan:0"}, .rules = {}};
+  options.placement = {.devices = {"vulkan:0"}, .rules = {}, .strict = true};
   const auto engine = test::load_engine(*path, options);
   // The first token comes from the prompt, whose logits were counted before.
   const uint64_t steps = 5 * (kTokens - 1);
@@ -62,7 +62,7 @@ TEST(VulkanTopLogits, twoHundredTokensOfFivePromptsEqualTheHostsSampler) {
 // A sampler that changes its mind gets what it needs.
 TEST(VulkanTopLogits, areComputedAgainWhenAllAreWanted) {
   EngineOptions options{.threads = 1, .context = 64, .cache = kernels::CacheType::kF32};
-  options.placement = {.devices = {"vulkan:0"}, .rules = {}};
+  options.placement = {.devices = {"vulkan:0"}, .rules = {}, .strict = true};
   const auto engine = test::load_engine(test::own_golden("models/llama.gguf"), options);
   const CancelToken never{false};
   const std::vector<int32_t> prompt = {1, 20, 33, 4};
