@@ -21,6 +21,8 @@ Result<VulkanBytes> vulkan_bytes(const Program&, const MaxBatch&) { return not_b
 Result<uint64_t> vulkan_cache_bytes(const Program&, CacheType, const BlockCounts&) {
   return not_built();
 }
+Result<uint64_t> vulkan_state_bytes(const Program&, uint64_t) { return not_built(); }
+
 
 Result<VulkanUsage> vulkan_usage(size_t) { return not_built(); }
 
