@@ -23,9 +23,11 @@ void main() {
   for (uint i = gl_LocalInvocationID.x; i < push.width; i += gl_WorkGroupSize.x) {
     squares += (x.at[start + i] - mean) * (x.at[start + i] - mean);
   }
-  const float factor = inversesqrt(workgroup_sum(squares) / float(push.width) + push.epsilon);
+  float factor = inversesqrt(workgroup_sum(squares) / float(push.width) + push.epsilon);
+  if (push.weight == 0) factor = 1;
   for (uint i = gl_LocalInvocationID.x; i < push.width; i += gl_WorkGroupSize.x) {
-    float y = (x.at[start + i] - mean) * factor * Floats(push.weight).at[i];
+    float y = (x.at[start + i] - mean) * factor;
+    if (push.weight != 0) y *= Floats(push.weight).at[i];
     if (push.bias != 0) y += Floats(push.bias).at[i];
     y *= push.scale;
     if (push.add != 0) y += Floats(push.add).at[start + i];

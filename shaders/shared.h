@@ -156,7 +156,7 @@ QUERN_CONSTANT kCacheBlock = 64;  // positions
 // norm, (x - mean) / sqrt(variance + epsilon) * weight (+ bias). Grid: x is the row.
 struct NormPush {
   uint64_t in_rows;                // f32 [rows][width]
-  uint64_t weight;                 // f32 [width]
+  uint64_t weight;                 // f32 [width]; 0: nothing is normalized
   uint64_t bias QUERN_DEFAULT(0);  // optional: f32 [width]
   uint64_t add QUERN_DEFAULT(0);   // optional: f32 [rows][width]; may be out_rows
   uint64_t out_rows;               // f32 [rows][width]; may be in_rows

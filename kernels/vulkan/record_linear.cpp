@@ -111,7 +111,7 @@ Status OpRecorder::normalize(const Norm& norm, uint32_t width, uint32_t count, c
                              const Range& out, const Range* add, float scale) {
   QUERN_TRY(const Kernel* kernel, b_.device.kernel("norm", kNormWidth));
   const shaders::NormPush push = {.in_rows = in.address,
-                                  .weight = b_.weights.address(norm.weight),
+                                  .weight = b_.weights.address_or_null(norm.weight),
                                   .bias = b_.weights.address_or_null(norm.bias),
                                   .add = add ? add->address : 0,
                                   .out_rows = out.address,
@@ -128,7 +128,9 @@ Status OpRecorder::normalize(const Norm& norm, uint32_t width, uint32_t count, c
 Status OpRecorder::operate(const AddNormed& op) {
   const uint32_t count = rows_of(op.in);
   if (count == 0) return {};
-  const auto width = static_cast<uint32_t>(b_.program.weights[op.norm.weight].in());
+  const uint32_t width = op.norm.weight == kAbsent
+                             ? b_.program.values[op.out].width
+                             : static_cast<uint32_t>(b_.program.weights[op.norm.weight].in());
   const Range add = rows(op.add, count, width);
   return normalize(op.norm, width, count, rows(op.in, count, width), rows(op.out, count, width),
                    &add, op.scale);

@@ -100,6 +100,10 @@ TEST(VulkanBackend, normalizesLayersBeforeAndAfterProducts) {
   const ValueId residual = small.embed(72);
   small.program.ops.push_back(
       AddNormed{.in = out, .norm = rms, .out = sum, .add = residual, .scale = 0.7f});
+  small.program.ops.push_back(
+      AddNormed{.in = sum, .norm = {}, .out = out, .add = residual, .scale = 0.3f});
+  small.program.ops.push_back(
+      AddNormed{.in = out, .norm = {}, .out = sum, .add = sum, .scale = 0.5f});
   small.program.ops.push_back(SoftCap{sum, 2});
   for (const uint32_t rows : {1, 9}) expect_equals_reference(small, sum, rows);
 }
