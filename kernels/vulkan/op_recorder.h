@@ -57,7 +57,6 @@ class OpRecorder {
   struct Product {
     WeightId weight;
     uint32_t rows;
-    uint32_t out_width = 0;         // of a matrix of the weight; 0: all of it is one
     uint32_t tiles = 0;             // of experts: how many tiles `push.tiles` has
     shaders::MatmulPush push = {};  // without what follows from `weight` and `rows`
     Access access = {};

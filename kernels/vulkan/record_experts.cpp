@@ -19,7 +19,7 @@ uint32_t expert_tiles(uint32_t slots, uint32_t experts) {
 
 ExpertBytes expert_bytes(const Program& program, const Experts& op, uint32_t rows) {
   const uint64_t experts = program.weights[op.router].out(), slots = uint64_t{rows} * op.used;
-  const uint64_t hidden = program.weights[op.down].in(), out = program.weights[op.down].out();
+  const uint64_t hidden = program.weights[op.gate].out(), out = program.weights[op.down].out();
   ExpertBytes bytes = {};
   bytes[kRouterLogits] = rows * experts * sizeof(float);
   bytes[kChoices] = slots * sizeof(shaders::ExpertTile);
@@ -120,7 +120,7 @@ Status OpRecorder::double_tiles(const Mixture& mixture) {
 // Bytes of one of the two matrices of an expert.
 uint64_t OpRecorder::fused_bytes(const Experts& op) const {
   const WeightInfo& weight = b_.program.weights[op.gate];
-  return gguf::info(weight.format).row_bytes(weight.in()) * (weight.out() / 2);
+  return gguf::info(weight.format).row_bytes(weight.in()) * weight.out();
 }
 
 // A product of every slot's expert with x; `sharing` slots share a row of it.
@@ -154,12 +154,11 @@ Status OpRecorder::multiply_experts(const Mixture& mixture) {
     product.push.up = b_.weights.address(op.up);
     product.push.up_bias = b_.weights.address_or_null(op.up_bias);
     if (op.gate == op.up) {
-      const auto width = static_cast<uint32_t>(b_.program.weights[op.down].in());
-      product.out_width = width;
       product.push.tiles = part_of(mixture, kDoubledTiles).address;
       product.access.reads.push_back(part_of(mixture, kDoubledTiles));
       product.push.up += fused_bytes(op);
-      if (product.push.up_bias) product.push.up_bias += width * sizeof(float);
+      if (product.push.up_bias)
+        product.push.up_bias += b_.program.weights[op.gate].out() * sizeof(float);
     }
   } else {
     QUERN_CHECK(multiply(product));

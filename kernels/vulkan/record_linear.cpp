@@ -148,7 +148,7 @@ Status OpRecorder::multiply(const Product& product) {
   push.weight = b_.weights.address(product.weight);
   push.codebooks = b_.codebooks;
   push.in_width = static_cast<uint32_t>(weight.in());
-  push.out_width = product.out_width ? product.out_width : static_cast<uint32_t>(weight.out());
+  push.out_width = static_cast<uint32_t>(weight.out());
   push.rows = product.rows;
   const uint32_t gated = push.up != 0;
   const bool sorted = push.tiles && push.indices;

@@ -154,7 +154,7 @@ ValueId mixture_layer(SmallProgram& small, const MixtureFeatures& with) {
              .up_bias = bias(kHidden),
              .down_bias = bias(kIn)};
   if (with.fused) {
-    op.gate = op.up = small.matrix(Format::Q4_K, kIn, 2 * kHidden, kExperts);
+    op.gate = op.up = small.matrix(Format::Q4_K, kIn, kHidden, 2 * kExperts);
     op.gate_bias = op.up_bias = bias(2 * kHidden);
   }
   if (with.biases) op.routing.bias = small.vector(kExperts, 0, 1);
