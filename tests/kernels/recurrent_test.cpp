@@ -12,6 +12,7 @@ using test::delta;
 using test::in_chunks;
 using test::Recurrent;
 using test::scan;
+using test::SmallProgram;
 using test::TestBatch;
 
 constexpr uint32_t kRows = test::kRecurrentRows;
