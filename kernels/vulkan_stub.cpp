@@ -23,7 +23,6 @@ Result<uint64_t> vulkan_cache_bytes(const Program&, CacheType, const BlockCounts
 }
 Result<uint64_t> vulkan_state_bytes(const Program&, uint64_t) { return not_built(); }
 
-
 Result<VulkanUsage> vulkan_usage(size_t) { return not_built(); }
 
 Result<std::unique_ptr<Backend>> make_vulkan_backend(size_t, const VulkanOptions&) {
