@@ -64,7 +64,7 @@ Eval<void> parse_arguments(Runtime& runtime, Dict& message) {
 }
 
 Eval<Value> message_value(Runtime& runtime, const Message& message) {
-  QUERN_TRY(const Value value, runtime.dict());
+  QUERN_TRY(Value value, runtime.dict());
   Dict& dict = *value.as_dict();
   QUERN_CHECK(set_text(runtime, dict, "role", message.role));
   QUERN_CHECK(set_text(runtime, dict, "content", message.content));

@@ -159,7 +159,7 @@ Status Engine::read_weights(std::string& retreated) {
   }
   QUERN_CHECK(check_context(options_, model_));
   for (;;) {
-    const Status status = allocate(progress);
+    Status status = allocate(progress);
     if (status || !can_go_on(status.error(), options_.placement)) return status;
     QUERN_CHECK(retreat(status.error(), retreated));
     QUERN_CHECK(open_devices(retreated));
@@ -268,7 +268,7 @@ auto Engine::compute(std::span<const Row> rows, const CancelToken& cancel, const
     }
     gathered.states.push_back(sequence->states());
   }
-  const auto result = run(kernels::Batch{.tokens = gathered.tokens,
+  auto result = run(kernels::Batch{.tokens = gathered.tokens,
                                          .positions = gathered.positions,
                                          .sequences = gathered.sequences,
                                          .block_tables = gathered.block_tables,

@@ -12,8 +12,6 @@ void encode(const float* x, const float*, gguf::BlockF32& out) {
 
 void encode(const float* x, const float*, gguf::BlockF16& out) { out.bits = cpu::f32_to_f16(*x); }
 
-void encode(const float* x, const float*, gguf::BlockBF16& out) {
-  out.bits = cpu::f32_to_bf16(*x);
-}
+void encode(const float* x, const float*, gguf::BlockBF16& out) { out.bits = cpu::f32_to_bf16(*x); }
 
 }  // namespace quern::kernels::quantize

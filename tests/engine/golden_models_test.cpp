@@ -99,8 +99,8 @@ INSTANTIATE_TEST_SUITE_P(Families, GoldenModel,
 // (make_families.py there writes both), and the scalar reference, which is closer: llama.cpp rounds
 // gelu to half precision (Gemma, Falcon), which is worth up to 7e-4 of the largest logit here, and
 // 4e-3 where scores are not scaled (Gemma 4: 3e-4 are left of it if the reference rounds as well),
-// and turns by angles in f32 (phi3-short). States and routers add up what f32 rounds (qwen35moe, and
-// qwen35, where llama.cpp and the reference are 1.5e-5 apart).
+// and turns by angles in f32 (phi3-short). States and routers add up what f32 rounds (qwen35moe,
+// and qwen35, where llama.cpp and the reference are 1.5e-5 apart).
 struct Recorded {
   const char* name;
   double bound = 2e-5;
@@ -173,10 +173,10 @@ INSTANTIATE_TEST_SUITE_P(
                       Recorded{"stablelm-parallel"}, Recorded{"olmo3"},
                       Recorded{"phi3-short", 5e-5}, Recorded{"phi3-long"}, Recorded{"lfm2"},
                       Recorded{"lfm2moe"}, Recorded{"gemma4", 5e-3},
-                      Recorded{"gemma4-inputs", 5e-3}, Recorded{"qwen35", 3e-5}, Recorded{"deepseek2"},
-                      Recorded{"deepseek2-yarn"}, Recorded{"qwen35moe", 5e-5, 5e-5},
-                      Recorded{"qwen35moe-fused", 5e-5, 5e-5}, Recorded{"granitehybrid"},
-                      Recorded{"granitehybrid-moe"}),
+                      Recorded{"gemma4-inputs", 5e-3}, Recorded{"qwen35", 3e-5},
+                      Recorded{"deepseek2"}, Recorded{"deepseek2-yarn"},
+                      Recorded{"qwen35moe", 5e-5, 5e-5}, Recorded{"qwen35moe-fused", 5e-5, 5e-5},
+                      Recorded{"granitehybrid"}, Recorded{"granitehybrid-moe"}),
     [](const auto& test) {
       std::string name = test.param.name;
       std::ranges::replace(name, '-', '_');

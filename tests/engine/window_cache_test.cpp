@@ -134,9 +134,9 @@ TEST_P(WindowModel, keepsAndPlansLess) {
 
 TEST(WindowedEngine, hasRoomForTheForksThatItIsToldOf) {
   for (const uint32_t forks : {0u, 1u}) {
-    const auto engine =
-        test::load_engine(test::own_golden("models/gemma3.gguf"),
-                          {.threads = 1, .context = 320, .batch_rows = 8, .forks = forks});
+    const auto engine = test::load_engine(
+        test::own_golden("models/gemma3.gguf"),
+        {.threads = 1, .context = 320, .batch_rows = 8, .logit_rows = 8, .forks = forks});
     const std::vector<int32_t> tokens(160, 1);
     Sequence sequence = engine->new_sequence();
     test::run(*engine, sequence, tokens, 8);

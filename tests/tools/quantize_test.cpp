@@ -100,7 +100,8 @@ TEST(Quantize, patternsLeaveVectorsAmongMatricesAsTheyAre) {
   const auto result = run_program({"quantize", kModel, folder.file("out.gguf"), "Q4_0", "--tensor",
                                    "blk.*.ffn_*=q2_K", "--dry-run", "--json"});
   ASSERT_EQ(result.exit_code, 0) << result.err;
-  for (const auto& tensor : nlohmann::json::parse(result.out).at("tensors")) {
+  const auto report = nlohmann::json::parse(result.out);
+  for (const auto& tensor : report.at("tensors")) {
     const std::string name = tensor.at("name");
     if (name.find(".ffn_") == std::string::npos) continue;
     EXPECT_EQ(tensor.at("to"), name.find("norm") == std::string::npos ? "q2_K" : "f32") << name;

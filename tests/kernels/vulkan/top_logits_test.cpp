@@ -13,7 +13,7 @@
 namespace quern::engine {
 namespace {
 
-constexpr size_t kTokens = 200;
+constexpr size_t kTokens = 40;  // 200 are compared with the CPU in greedy_test
 
 // Answers to five prompts of the golden list, and the bytes that were read back for their tokens.
 struct Answers {
@@ -38,7 +38,7 @@ Answers answer(Engine& engine, const SamplerOptions& sampling) {
   return answers;
 }
 
-TEST(VulkanTopLogits, twoHundredTokensOfFivePromptsEqualTheHostsSampler) {
+TEST(VulkanTopLogits, answersToFivePromptsEqualTheHostsSampler) {
   const auto path = test::shared_golden("../models/quern-tiny-stories-f16.gguf");
   if (!path) GTEST_SKIP() << "the f16 form is not here";
   EngineOptions options{.threads = 2, .context = 512, .cache = kernels::CacheType::kF32};
