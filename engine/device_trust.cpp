@@ -159,15 +159,18 @@ Result<DeviceTrust> device_trust(std::string_view name, kernels::Backend& device
   const std::string path = options.cache_folder.empty()
                                ? ""
                                : fmt::format("{}/device-{}.json", options.cache_folder, gpu.uuid);
+  const bool software = gpu.kind == "software";
+  const bool all_variants = !software || options.software_variants;
   if (!path.empty() && !options.again) {
-    if (auto known = recall(path, gpu)) {
-      known->software = gpu.kind == "software";
+    auto known = recall(path, gpu);
+    if (known && (!all_variants || known->variants.size() == device.variants().size())) {
+      known->software = software;
       return *std::move(known);
     }
   }
   DeviceTrust trust;
-  trust.software = gpu.kind == "software";
-  kernels::SelfTest test = kernels::self_test(device, options.progress);
+  trust.software = software;
+  kernels::SelfTest test = kernels::self_test(device, all_variants, options.progress);
   trust.faults = take_faults(std::move(test.findings), trust.checks);
   for (kernels::TestedVariant& variant : test.variants) {
     trust.variants.push_back({std::move(variant.name),

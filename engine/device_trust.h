@@ -49,6 +49,7 @@ std::string summary(const std::vector<kernels::Finding>& faults);
 struct TrustOptions {
   std::string cache_folder;                   // where results are remembered; empty: nowhere
   bool again = false;                         // whatever is remembered
+  bool software_variants = false;             // of a software device, too: they gain it nothing
   std::function<void(double)> progress = {};  // of a test, 0 to 1
 };
 

@@ -59,7 +59,8 @@ Status test_devices(const EngineOptions& options,
       if (!placement.variant.empty()) QUERN_CHECK(use_variant(placement.variant, *devices[i]));
       continue;
     }
-    TrustOptions how{.cache_folder = placement.cache_folder};
+    TrustOptions how{.cache_folder = placement.cache_folder,
+                     .software_variants = !placement.variant.empty()};
     if (options.testing) how.progress = [&](double part) { options.testing(name, part); };
     QUERN_TRY(const DeviceTrust trust, device_trust(name, *devices[i], how));
     if (trust.faults.empty()) {

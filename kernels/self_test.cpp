@@ -248,8 +248,10 @@ TestedVariant test_variant(Backend& device, const ProductVariant& variant, bool 
 
 }  // namespace
 
-SelfTest self_test(Backend& device, const std::function<void(double)>& progress) {
-  const std::vector<ProductVariant> variants = device.variants();
+SelfTest self_test(Backend& device, bool all_variants,
+                   const std::function<void(double)>& progress) {
+  std::vector<ProductVariant> variants = device.variants();
+  if (!all_variants && !variants.empty()) variants.erase(variants.begin(), variants.end() - 1);
   const size_t formats = std::size(gguf::kFormats),
                approximate = variants.size() - !variants.empty();
   Steps steps(formats + 2 * std::size(kCaches) + approximate * (formats + 2) + variants.size(),

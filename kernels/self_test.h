@@ -25,9 +25,10 @@ struct SelfTest {
 
 // Every decoder as check_device() does it, then a small model with each type of cache, dense and
 // with experts, against the scalar reference: many rows, then one. Takes seconds on a GPU.
-// Then each variant of products: every format, and the small models with a bound of its own; and
-// how fast it is. The exact variant is in use afterwards. `progress` is told what share is done, 0
-// to 1.
-SelfTest self_test(Backend& device, const std::function<void(double)>& progress = {});
+// Then each variant of products (only the exact one, unless `all_variants`): every format, and the
+// small models with a bound of its own; and how fast it is. The exact variant is in use afterwards.
+// `progress` is told what share is done, 0 to 1.
+SelfTest self_test(Backend& device, bool all_variants,
+                   const std::function<void(double)>& progress = {});
 
 }  // namespace quern::kernels

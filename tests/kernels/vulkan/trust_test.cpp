@@ -123,7 +123,7 @@ std::unique_ptr<kernels::Backend> device_with_a_wrong_variant() {
 
 TEST(DeviceTrust, aVariantThatComputesWrongGivesWayToTheNext) {
   const test::TemporaryFolder folder;
-  const TrustOptions options{.cache_folder = folder.file("cache"), .again = false};
+  const TrustOptions options{.cache_folder = folder.file("cache"), .software_variants = true};
   const auto wrong = device_with_a_wrong_variant();
   if (wrong->variants().size() < 3) GTEST_SKIP() << "the device has no variant to break";
   const auto trust = device_trust(kDevice, *wrong, options);
