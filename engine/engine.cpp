@@ -269,11 +269,11 @@ auto Engine::compute(std::span<const Row> rows, const CancelToken& cancel, const
     gathered.states.push_back(sequence->states());
   }
   auto result = run(kernels::Batch{.tokens = gathered.tokens,
-                                         .positions = gathered.positions,
-                                         .sequences = gathered.sequences,
-                                         .block_tables = gathered.block_tables,
-                                         .logit_rows = gathered.logit_rows,
-                                         .states = gathered.states});
+                                   .positions = gathered.positions,
+                                   .sequences = gathered.sequences,
+                                   .block_tables = gathered.block_tables,
+                                   .logit_rows = gathered.logit_rows,
+                                   .states = gathered.states});
   if (!result) return tl::unexpected(without_device(result.error()));
   QUERN_CHECK(file_.check_unchanged());
   for (const auto& [sequence, count] : gathered.growth) sequence->advance(count);
