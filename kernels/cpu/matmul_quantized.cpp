@@ -12,7 +12,6 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/matmul_quantized.cpp"
-#include <hwy/cache_control.h>
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
@@ -113,9 +112,9 @@ void AddScaledGroup(const Panel& panel, size_t lane, const PanelFormat& format, 
 }
 
 // acc (of scaled panels also mins) of `tokens` tokens += the products of `values` values; x: their
-// first group; the next tokens' lies `ahead` bytes on.
+// first group.
 void MultiplyBlock(const Panel* panels, const PanelFormat& format, size_t values,
-                   const std::byte* x, size_t, size_t tokens, RowSums* acc, RowSums* mins) {
+                   const std::byte* x, size_t tokens, RowSums* acc, RowSums* mins) {
   for (size_t t = 0; t < tokens; ++t) {
     float block[kRowTile] = {}, least[kRowTile] = {};  // of a scaled panel
     for (size_t g = 0; g < values / kActivationGroup; ++g) {
@@ -210,17 +209,10 @@ HWY_INLINE void DotGroup(const PanelPart& part, size_t quad, const std::byte* x,
   });
 }
 
-// Asks for a group of activations.
-template <size_t kTokens>
-HWY_INLINE void PrefetchGroup(const std::byte* x) {
-  for (size_t i = 0; i < kTokens * ActivationGroup::kBytesPerToken; i += 64) hwy::Prefetch(x + i);
-}
-
-// sums += products of `values` values, for kVectors vectors of rows. ahead: distance of the next
-// block of tokens, which is asked for meanwhile.
+// sums += products of `values` values, for kVectors vectors of rows.
 template <size_t kTokens, size_t kGroup, bool kWide>
-HWY_INLINE void AddProducts(const PanelPart& part, size_t values, const std::byte* x, size_t ahead,
-                            int bias, RowSums* acc) {
+HWY_INLINE void AddProducts(const PanelPart& part, size_t values, const std::byte* x, int bias,
+                            RowSums* acc) {
   const DF d;
   VF sums[kVectors][kTokens];
   Unroll<kTokens>([&](auto t) QUERN_INLINE_LAMBDA {
@@ -229,7 +221,6 @@ HWY_INLINE void AddProducts(const PanelPart& part, size_t values, const std::byt
     });
   });
   for (size_t k = 0; k < values; k += kActivationGroup) {
-    PrefetchGroup<kTokens>(x + ahead);
     VF products[kVectors][kTokens];
     Unroll<kActivationGroup / kGroup>([&](auto g) QUERN_INLINE_LAMBDA {
       VI dots[kVectors][kTokens];
@@ -290,13 +281,13 @@ void AddMinimumsOf(const Minimums& minimums, size_t groups, const std::byte* x, 
 
 template <size_t kTokens, size_t kGroup>
 void MultiplyTokens(const Panel* panels, const PanelFormat& format, size_t values,
-                    const std::byte* x, size_t ahead, RowSums* acc) {
+                    const std::byte* x, RowSums* acc) {
   for (size_t row = 0; row < kRowTile; row += kVectors * kLanes) {
     const PanelPart part{panels, row};
     if (HWY_TARGET == HWY_AVX2 && format.bias > 64) {  // elsewhere it makes no difference
-      AddProducts<kTokens, kGroup, true>(part, values, x, ahead, format.bias, acc);
+      AddProducts<kTokens, kGroup, true>(part, values, x, format.bias, acc);
     } else {
-      AddProducts<kTokens, kGroup, false>(part, values, x, ahead, format.bias, acc);
+      AddProducts<kTokens, kGroup, false>(part, values, x, format.bias, acc);
     }
   }
 }
@@ -333,11 +324,10 @@ HWY_INLINE void AddScaledBlock(size_t row, const std::byte* x, const Integers& i
 // The products of a scaled panel: 256 values.
 template <size_t kTokens>
 void MultiplyScaled(const Panel* panels, const PanelFormat& format, const std::byte* x,
-                    size_t ahead, RowSums* acc, RowSums* mins) {
+                    RowSums* acc, RowSums* mins) {
   for (size_t row = 0; row < kRowTile; row += kVectors * kLanes) {
     const PanelPart part{panels, row};
     const auto products = [&](size_t g, const std::byte* at, auto& dots) HWY_ATTR {
-      PrefetchGroup<kTokens>(at + ahead);
       DotGroup<kTokens, kActivationGroup, 0, true>(part, g * kActivationGroup / 4, at, format.bias,
                                                    dots);
     };
@@ -373,16 +363,16 @@ HWY_INLINE void WithTokens(size_t tokens, const Call& call) {
 }
 
 // acc (of scaled panels also mins) of `tokens` tokens += the products of `values` values; x: their
-// first group; the next tokens' lies `ahead` bytes on.
+// first group.
 void MultiplyBlock(const Panel* panels, const PanelFormat& format, size_t values,
-                   const std::byte* x, size_t ahead, size_t tokens, RowSums* acc, RowSums* mins) {
+                   const std::byte* x, size_t tokens, RowSums* acc, RowSums* mins) {
   WithTokens(tokens, [&](auto count) HWY_ATTR {
     if (format.scaled()) {
-      MultiplyScaled<count>(panels, format, x, ahead, acc, mins);
+      MultiplyScaled<count>(panels, format, x, acc, mins);
     } else if (format.scale_group == kActivationGroup) {
-      MultiplyTokens<count, kActivationGroup>(panels, format, values, x, ahead, acc);
+      MultiplyTokens<count, kActivationGroup>(panels, format, values, x, acc);
     } else {
-      MultiplyTokens<count, kSumGroup>(panels, format, values, x, ahead, acc);
+      MultiplyTokens<count, kSumGroup>(panels, format, values, x, acc);
     }
   });
 }
@@ -484,7 +474,6 @@ void multiply_panels(const MatMulTile& tile, std::byte* scratch) {
   auto* acc = reinterpret_cast<RowSums*>(tile.out);
   auto* mins = reinterpret_cast<RowSums*>(scratch + sizeof(Scratch));
   const PanelFormat format = PanelFormat::of(tile.format);
-  const size_t row_bytes = QuantizedLayout{tile.values}.row_bytes();
   std::fill_n(acc, tile.tokens, RowSums{});
   if (format.minimum) std::fill_n(mins, tile.tokens, RowSums{});
   for (size_t k = 0; k < tile.values; k += kPanelValues) {
@@ -494,7 +483,7 @@ void multiply_panels(const MatMulTile& tile, std::byte* scratch) {
     }
     each_block(tile, k, [&](size_t t, size_t tokens, const std::byte* x) {
       HWY_DYNAMIC_DISPATCH(MultiplyBlock)
-      (work.panels, format, values, x, tokens * row_bytes, tokens, acc + t, mins + t);
+      (work.panels, format, values, x, tokens, acc + t, mins + t);
     });
     if (format.minimum && !format.scaled()) add_minimums(tile, k, values, work, mins);
   }
