@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "engine/device_profile.h"
+#include "kernels/system_memory.h"
 #include "kernels/vulkan.h"
 
 namespace quern::engine {
@@ -15,8 +16,22 @@ Result<size_t> gpu_index(std::string_view name, const std::vector<kernels::Vulka
   return kernels::find_vulkan_device(gpus, name.substr(kVulkan.size()));
 }
 
+// Drivers crash where they cannot map what they need.
+Status check_address_space() {
+  const auto room = kernels::address_space_room();
+  if (!room || *room >= kDriverAddressSpace) return {};
+  return fail(ErrorKind::kFailure, "address-space",
+              fmt::format("drivers of GPUs need {} MiB of address space, and {} are left: raise "
+                          "ulimit -v, or leave out --device",
+                          kDriverAddressSpace >> 20, *room >> 20));
+}
+
 Result<std::vector<kernels::VulkanDevice>> list_gpus(std::string_view name) {
-  if (name.starts_with(kVulkan)) return kernels::list_vulkan_devices();
+  if (name.starts_with(kVulkan)) {
+    static const Status room = check_address_space();  // once: drivers are loaded once
+    QUERN_CHECK(room);
+    return kernels::list_vulkan_devices();
+  }
   return bad_input("device-name",
                    fmt::format("no device {}: write cpu, reference, or vulkan: and the number or "
                                "a part of the name of a GPU",
@@ -33,11 +48,12 @@ Result<kernels::VulkanDevice> find_gpu(std::string_view name) {
 
 Result<DeviceProfile> describe_device(std::string_view name) {
   if (name == kReferenceDevice) {
-    return DeviceProfile{std::string(name), "scalar arithmetic on the CPU", true, 0, 0};
+    return DeviceProfile{std::string(name), "scalar arithmetic on the CPU", "", true, 0, 0, 0};
   }
   QUERN_TRY(const kernels::VulkanDevice gpu, find_gpu(name));
   const bool in_host = gpu.kind == "software" || gpu.kind == "integrated";
-  return DeviceProfile{std::string(name), gpu.name, in_host, gpu.memory, gpu.free};
+  return DeviceProfile{std::string(name), gpu.name, gpu.driver,        in_host,
+                       gpu.memory,        gpu.free, gpu.max_allocation};
 }
 
 Status check_devices(const Placement& placement) {

@@ -11,8 +11,12 @@
 
 namespace quern::engine {
 
+// What drivers of GPUs map for themselves, at most, as far as has been seen.
+inline constexpr uint64_t kDriverAddressSpace = uint64_t{1} << 30;
+
 // Whether all devices of the placement are there, without opening them; quick. Errors:
-// "device-name", "place-device" (layers are to move and no device is named), "no-vulkan".
+// "device-name", "place-device" (layers are to move and no device is named), "no-vulkan",
+// "address-space" (ulimit -v leaves too little of it for a driver).
 Status check_devices(const Placement& placement);
 
 // The device of "vulkan:NAME". Errors: "device-name", "no-vulkan".

@@ -309,7 +309,7 @@ bool MemoryPlan::fits(const Budgets& budgets) const {
   for (size_t i = 0; i < budgets.devices.size() && i + 1 < heaps.size(); ++i) {
     if (heaps[i + 1].peak() > budgets.devices[i]) return false;
   }
-  return true;
+  return std::ranges::none_of(heaps, &HeapPlan::too_large_at_once);
 }
 
 Result<uint64_t> used_bytes(const Model& model, const MemoryPlan& plan, const Use& use) {

@@ -34,7 +34,10 @@ struct HeapPlan {
   std::string name;
   std::vector<PlanTerm> terms;
   bool in_host = false;  // of a device whose memory is the host's
+  // Bytes of its largest allocation, and what the device allocates at once, at most; 0: not known.
+  uint64_t largest = 0, max_allocation = 0;
 
+  bool too_large_at_once() const { return max_allocation > 0 && largest > max_allocation; }
   uint64_t peak() const;
   uint64_t steady() const;  // without the transient terms
   uint64_t bytes(Backing backing) const;

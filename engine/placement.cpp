@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
+#include <numeric>
 
 #include "engine/tokenizer/regex.h"
 #include "kernels/op_visit.h"
@@ -37,6 +39,19 @@ std::optional<uint32_t> group_layer(std::span<const std::string_view> names) {
   return std::nullopt;
 }
 
+// Which device takes the layer `index` of the `taken` ones: that in whose share its start lies.
+size_t device_of(uint32_t index, uint32_t taken, const Placement& placement) {
+  const std::vector<double>& shares = placement.shares;
+  const size_t devices = placement.devices.size();
+  if (shares.size() != devices) return size_t{index} * devices / taken;
+  const double whole = std::accumulate(shares.begin(), shares.end(), 0.0);
+  size_t device = 0;
+  for (double end = shares[0]; device + 1 < devices; end += shares[++device]) {
+    if (std::round(end / whole * taken) > index) break;
+  }
+  return device;
+}
+
 // Where a group is without rules. `first`: it comes before all layers.
 size_t usual_device(std::optional<uint32_t> layer, bool first, uint32_t layers,
                     const Placement& placement) {
@@ -44,7 +59,7 @@ size_t usual_device(std::optional<uint32_t> layer, bool first, uint32_t layers,
   if (devices == 0 || placement.layers == 0) return 0;
   if (!layer) return placement.layers <= layers ? 0 : first ? 1 : devices;
   const uint32_t taken = std::min(placement.layers, layers), begin = layers - taken;
-  return *layer < begin ? 0 : 1 + size_t{*layer - begin} * devices / taken;
+  return *layer < begin ? 0 : 1 + device_of(*layer - begin, taken, placement);
 }
 
 struct CompiledRule {

@@ -40,6 +40,8 @@ struct Placement {
   // A device that computes wrong, or fails, is an error; otherwise the CPU does its part.
   bool strict = false;
   Choice choice = Choice::kAsked;  // made by fit_memory; the engine places `layers`
+  // Of the layers, in proportion, by device; none: as many each.
+  std::vector<double> shares = {};
 };
 
 // The N of a tensor's name "blk.N.…".

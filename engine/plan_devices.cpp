@@ -50,18 +50,21 @@ kernels::BlockCounts block_counts(const kernels::Program& part, const EngineOpti
 
 Status add_vulkan(HeapPlan& heap, const kernels::Program& part, const EngineOptions& options) {
   QUERN_TRY(const kernels::VulkanBytes all, kernels::vulkan_bytes(part, max_batch(options)));
-  QUERN_TRY(const uint64_t cache,
+  QUERN_TRY(const auto cache,
             kernels::vulkan_cache_bytes(part, options.cache, block_counts(part, options, 0)));
-  QUERN_TRY(const uint64_t more,
+  QUERN_TRY(const auto more,
             kernels::vulkan_cache_bytes(part, options.cache, block_counts(part, options, 1)));
-  QUERN_TRY(const uint64_t states, kernels::vulkan_state_bytes(part, state_slots(options, part)));
+  QUERN_TRY(const auto states, kernels::vulkan_state_bytes(part, state_slots(options, part)));
   heap.terms = {{"weights", Backing::kDevice, all.weights},
-                {"key/value cache", Backing::kDevice, cache},
-                {"spare cache block", Backing::kDevice, more - cache},
-                {"recurrent states", Backing::kDevice, states},
+                {"key/value cache", Backing::kDevice, cache.all},
+                {"spare cache block", Backing::kDevice, more.all - cache.all},
+                {"recurrent states", Backing::kDevice, states.all},
                 {"workspace", Backing::kDevice, all.workspace},
                 {"step uploads", Backing::kDevice, all.uploads},
                 {"step readbacks", Backing::kDevice, all.readbacks}};
+  // The CPU writes to memory that is the host's anyway.
+  if (!heap.in_host) heap.terms.push_back({"staging", Backing::kDevice, all.staging});
+  heap.largest = std::max({all.largest, more.largest, states.largest});
   return {};
 }
 
@@ -69,7 +72,10 @@ Status add_vulkan(HeapPlan& heap, const kernels::Program& part, const EngineOpti
 
 Result<HeapPlan> plan_device(const DeviceProfile& device, const kernels::Program& part,
                              const EngineOptions& options) {
-  HeapPlan heap{device.name, {}, device.in_host};
+  HeapPlan heap{.name = device.name,
+                .terms = {},
+                .in_host = device.in_host,
+                .max_allocation = device.max_allocation};
   if (part.parts.empty()) return heap;
   if (device.name == kReferenceDevice) {
     QUERN_CHECK(add_reference(heap, part, options));
@@ -90,8 +96,9 @@ Result<uint64_t> layer_cache_bytes(std::string_view device, const kernels::Heads
   if (device == kReferenceDevice) {
     return times(kernels::make_reference_backend()->cache_block_bytes(alone, type), blocks);
   }
-  return kernels::vulkan_cache_bytes(alone, type,
-                                     static_cast<uint32_t>(std::min<uint64_t>(blocks, UINT32_MAX)));
+  const auto most = static_cast<uint32_t>(std::min<uint64_t>(blocks, UINT32_MAX));
+  QUERN_TRY(const auto bytes, kernels::vulkan_cache_bytes(alone, type, most));
+  return bytes.all;
 }
 
 }  // namespace quern::engine

@@ -48,6 +48,17 @@ void keep_experts(Placement& placement, uint32_t layers) {
   placement.rules.push_back({fmt::format("^blk\\.({})\\.ffn_.*_exps", numbers), "cpu"});
 }
 
+// Bytes per second of its fastest format; 0: not known.
+double best_rate(const MachineSpeeds& speeds, const std::string& device) {
+  double best = 0;
+  const auto found = speeds.devices.find(device);
+  if (found == speeds.devices.end()) return best;
+  for (const auto& [format, rates] : found->second.formats) {
+    best = std::max(best, rates.decode_bytes);
+  }
+  return best;
+}
+
 // Chooses what is on the devices of the placement: as much as fits into their memory.
 class LayerChooser {
  public:
@@ -115,7 +126,9 @@ class Fitter {
     const bool asked = placement.choice == Placement::Choice::kAsked || placement.devices.empty();
     if (asked) return fit;
     if (!fit.plan.fits(budgets_)) {
-      QUERN_TRY(fit, LayerChooser(subject_, budgets_).choose(options));
+      EngineOptions by_memory = options;
+      by_memory.placement.shares = device_shares(placement, budgets_, nullptr);
+      QUERN_TRY(fit, LayerChooser(subject_, budgets_).choose(by_memory));
     }
     return placement.choice == Placement::Choice::kFastest ? faster(std::move(fit)) : fit;
   }
@@ -211,6 +224,27 @@ Status add(std::vector<Alternative>& all, std::string name, const PlanSubject& s
 
 std::string_view cache_name(CacheType type) {
   return std::ranges::find(kCaches, type, &CacheName::type)->name;
+}
+
+std::vector<double> device_shares(const Placement& placement, const Budgets& budgets,
+                                  const MachineSpeeds* speeds) {
+  const std::vector<std::string>& names = placement.devices;
+  if (names.size() < 2) return {};
+  std::vector<double> memory, rates;
+  for (size_t i = 0; i < names.size(); ++i) {
+    const bool limited = i < budgets.devices.size() && budgets.devices[i] != Budgets::kAnything;
+    memory.push_back(limited ? static_cast<double>(budgets.devices[i]) : 0);
+    rates.push_back(speeds ? best_rate(*speeds, names[i]) : 0);
+  }
+  const auto known = [](const std::vector<double>& all) {
+    return std::ranges::all_of(all, [](double value) { return value > 0; });
+  };
+  std::vector<double> shares(names.size(), 1);
+  for (size_t i = 0; i < names.size(); ++i) {
+    if (known(memory)) shares[i] *= memory[i];
+    if (known(rates)) shares[i] *= rates[i];
+  }
+  return shares;
 }
 
 Result<std::optional<Fit>> fit_memory(const PlanSubject& subject, const EngineOptions& options,

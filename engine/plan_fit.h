@@ -24,6 +24,11 @@ struct PlanSubject {
   const MachineSpeeds* speeds = nullptr;    // null: not known
 };
 
+// Shares for Placement::shares: in proportion to the memory of the devices and, where `speeds`
+// knows all of them, to what they read per second. None for fewer than two devices.
+std::vector<double> device_shares(const Placement& placement, const Budgets& budgets,
+                                  const MachineSpeeds* speeds);
+
 // What may be changed to make a plan fit: what the user has not asked for.
 struct Freedom {
   bool context, cache;

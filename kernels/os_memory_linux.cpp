@@ -1,4 +1,6 @@
 // system_memory.h for Linux: /proc and control groups (cgroups(7), versions 1 and 2).
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <fstream>
 #include <limits>
@@ -73,11 +75,24 @@ uint64_t control_group_room() {
 
 }  // namespace
 
+std::optional<uint64_t> address_space_room() {
+  rlimit limit;
+  const auto used = kibibytes("/proc/self/status", "VmSize:");
+  if (!used || ::getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) {
+    return std::nullopt;
+  }
+  return limit.rlim_cur - std::min<uint64_t>(limit.rlim_cur, *used);
+}
+
 std::optional<SystemMemory> system_memory() {
   const auto total = kibibytes("/proc/meminfo", "MemTotal:");
   const auto available = kibibytes("/proc/meminfo", "MemAvailable:");
   if (!total || !available) return std::nullopt;
   const uint64_t group = control_group_room();
+  const auto room = address_space_room();
+  if (room && *room < std::min(group, *available)) {
+    return SystemMemory{*total, *room, "its address space (ulimit -v)"};
+  }
   if (group < *available) return SystemMemory{*total, group, "its control group"};
   return SystemMemory{*total, *available, "this machine"};
 }

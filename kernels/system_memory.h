@@ -12,10 +12,14 @@ struct SystemMemory {
   uint64_t total;      // bytes of the machine
   uint64_t available;  // bytes this process may still take without swapping; the page cache of
                        // files counts as available
-  std::string limit;   // what sets `available`: "this machine", "its control group"
+  std::string limit;   // what sets `available`: "this machine", "its control group",
+                       // "its address space (ulimit -v)"
 };
 // nullopt where the system does not say.
 std::optional<SystemMemory> system_memory();
+
+// Bytes of address space that this process may still take; nullopt where that is not limited.
+std::optional<uint64_t> address_space_room();
 
 struct MemoryUsage {
   uint64_t anonymous;    // resident bytes that no file backs

@@ -13,13 +13,14 @@
 namespace quern::kernels {
 
 struct VulkanDevice {
-  std::string name;      // as its driver says, for example "NVIDIA H200"
-  std::string uuid;      // 32 hexadecimal digits, the same after a restart
-  std::string driver;    // name and version
-  std::string kind;      // "discrete", "integrated", "virtual", "software" or "other"
-  std::string unusable;  // why Quern cannot use it; empty: it can
-  uint64_t memory = 0;   // bytes of its largest heap
-  uint64_t free = 0;     // of these, what this process may take, as far as the driver tells
+  std::string name;             // as its driver says, for example "NVIDIA H200"
+  std::string uuid;             // 32 hexadecimal digits, the same after a restart
+  std::string driver;           // name and version
+  std::string kind;             // "discrete", "integrated", "virtual", "software" or "other"
+  std::string unusable;         // why Quern cannot use it; empty: it can
+  uint64_t memory = 0;          // bytes of its largest heap
+  uint64_t free = 0;            // of these, what this process may take, as far as the driver tells
+  uint64_t max_allocation = 0;  // bytes that it allocates at once, at most
   uint32_t subgroup_size = 0;
   bool float16 = false, cooperative_matrix = false;
 };
@@ -39,12 +40,18 @@ struct VulkanBytes {
   uint64_t workspace = 0;  // intermediate results, and the tables of formats
   uint64_t uploads = 0;    // what the CPU writes for each step: its rows, a part's input
   uint64_t readbacks = 0;  // what it reads: a part's output
+  // What weights go through that the CPU cannot write to; not for devices in the host's memory.
+  uint64_t staging = 0;
+  uint64_t largest = 0;  // that must be allocated at once
+};
+struct VulkanCacheBytes {
+  uint64_t all = 0, largest = 0;
 };
 // Error: "no-vulkan" in a build without it.
 Result<VulkanBytes> vulkan_bytes(const Program& program, const MaxBatch& max);
-Result<uint64_t> vulkan_cache_bytes(const Program& program, CacheType type,
-                                    const BlockCounts& blocks);
-Result<uint64_t> vulkan_state_bytes(const Program& program, uint64_t slots);
+Result<VulkanCacheBytes> vulkan_cache_bytes(const Program& program, CacheType type,
+                                            const BlockCounts& blocks);
+Result<VulkanCacheBytes> vulkan_state_bytes(const Program& program, uint64_t slots);
 
 // Bytes that backends have allocated on a device, now and at most so far; and bytes of results that
 // the CPU has read.

@@ -18,10 +18,10 @@ Result<size_t> find_vulkan_device(const std::vector<VulkanDevice>&, std::string_
 
 Result<VulkanBytes> vulkan_bytes(const Program&, const MaxBatch&) { return not_built(); }
 
-Result<uint64_t> vulkan_cache_bytes(const Program&, CacheType, const BlockCounts&) {
+Result<VulkanCacheBytes> vulkan_cache_bytes(const Program&, CacheType, const BlockCounts&) {
   return not_built();
 }
-Result<uint64_t> vulkan_state_bytes(const Program&, uint64_t) { return not_built(); }
+Result<VulkanCacheBytes> vulkan_state_bytes(const Program&, uint64_t) { return not_built(); }
 
 Result<VulkanUsage> vulkan_usage(size_t) { return not_built(); }
 

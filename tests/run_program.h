@@ -26,10 +26,11 @@ struct ProgramResult {
 };
 
 // Standard input is `input`; files instead of pipes, so that nothing can block. `started` is told
-// the process id.
+// the process id. `address_space`: bytes of it that the program may take (ulimit -v); 0: any.
 inline ProgramResult run_program(const std::vector<std::string>& arguments,
                                  std::string_view input = {},
-                                 const std::function<void(pid_t)>& started = {}) {
+                                 const std::function<void(pid_t)>& started = {},
+                                 uint64_t address_space = 0) {
   const TemporaryFolder folder;
   folder.write("in", std::as_bytes(std::span(input)));
   posix_spawn_file_actions_t actions;
@@ -40,11 +41,17 @@ inline ProgramResult run_program(const std::vector<std::string>& arguments,
     posix_spawn_file_actions_addopen(&actions, stream, folder.file(names[stream]).c_str(), flags,
                                      0600);
   }
-  std::vector<char*> argv = {const_cast<char*>(QUERN_PROGRAM)};
-  for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
+  std::vector<std::string> command = {QUERN_PROGRAM};
+  if (address_space > 0) {
+    const std::string limit = std::to_string(address_space >> 10);
+    command = {"/bin/sh", "-c", "ulimit -v " + limit + " && exec \"$0\" \"$@\"", QUERN_PROGRAM};
+  }
+  command.insert(command.end(), arguments.begin(), arguments.end());
+  std::vector<char*> argv;
+  for (std::string& argument : command) argv.push_back(argument.data());
   argv.push_back(nullptr);
   pid_t child;
-  const int error = posix_spawn(&child, QUERN_PROGRAM, &actions, nullptr, argv.data(), environ);
+  const int error = posix_spawn(&child, argv[0], &actions, nullptr, argv.data(), environ);
   posix_spawn_file_actions_destroy(&actions);
   if (error != 0) throw std::runtime_error("cannot start the program");
 

@@ -84,7 +84,8 @@ Result<engine::DeviceSpeeds> parse_speeds(const json& object, const std::string&
 
 Status parse_device(const json& object, const std::string& path, Machine& machine) {
   engine::DeviceProfile device{.name = text_of(object, "name"),
-                               .description = text_of(object, "description")};
+                               .description = text_of(object, "description"),
+                               .driver = text_of(object, "driver")};
   const double memory = positive(object, "memory"), free = positive(object, "free");
   if (device.name.empty() || !(memory >= 0 && memory <= 0x1p60 && free >= 0 && free <= 0x1p60)) {
     return malformed(path, "devices need name, memory and free");
@@ -92,6 +93,8 @@ Status parse_device(const json& object, const std::string& path, Machine& machin
   device.in_host = object.value("in_host_memory", json()) == true;
   device.memory = static_cast<uint64_t>(memory);
   device.free = static_cast<uint64_t>(free);
+  const double most = positive(object, "max_allocation");  // absent in files of earlier programs
+  if (most > 0 && most <= 0x1p60) device.max_allocation = static_cast<uint64_t>(most);
   QUERN_TRY(machine.speeds.devices[device.name],
             parse_speeds(object.value("speeds", json()), path));
   machine.devices.push_back(std::move(device));
@@ -126,7 +129,8 @@ Machine stored_machine(const std::string& path, size_t threads) {
   return {};
 }
 
-// The machine's description of a device; speeds of another device of that name are forgotten.
+// The machine's description of a device; speeds of another device of that name, or with another
+// driver, are forgotten.
 Result<engine::DeviceSpeeds*> find_device(Machine& machine, const std::string& name) {
   QUERN_TRY(engine::DeviceProfile device, engine::describe_device(name));
   engine::DeviceSpeeds& speeds = machine.speeds.devices[name];
@@ -134,7 +138,8 @@ Result<engine::DeviceSpeeds*> find_device(Machine& machine, const std::string& n
   if (known == machine.devices.end()) {
     machine.devices.push_back(std::move(device));
   } else {
-    if (known->description != device.description) speeds = {};
+    const bool same = known->description == device.description && known->driver == device.driver;
+    if (!same) speeds = {};
     *known = std::move(device);
   }
   return &speeds;
@@ -189,9 +194,11 @@ Status write_machine(const std::string& path, const Machine& machine) {
   for (const engine::DeviceProfile& device : machine.devices) {
     object["devices"].push_back({{"name", device.name},
                                  {"description", device.description},
+                                 {"driver", device.driver},
                                  {"in_host_memory", device.in_host},
                                  {"memory", device.memory},
                                  {"free", device.free},
+                                 {"max_allocation", device.max_allocation},
                                  {"speeds", speeds_json(machine.speeds.devices.at(device.name))}});
   }
   const std::string text = object.dump(2, ' ', false, json::error_handler_t::replace) + "\n";

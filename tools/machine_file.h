@@ -4,7 +4,8 @@
 //    "read_bandwidth_one": 4.2e10, "read_bandwidth_all": ..., "int8_peak": ..., "fp32_peak": ...,
 //    "memory": 34359738368, "speeds": SPEEDS,
 //    "devices": [{"name": "vulkan:0", "description": "...", "in_host_memory": false,
-//                 "memory": ..., "free": ..., "speeds": SPEEDS}]}
+//                 "driver": "...", "memory": ..., "free": ..., "max_allocation": ...,
+//                 "speeds": SPEEDS}]}
 // with the members of kernels::MachineProfile, bytes/s and operations/s, and SPEEDS
 //   {"run": seconds, "operation": seconds,
 //    "formats": {"q4_K": {"decode_bytes": ..., "prefill_operations": ...}}}
@@ -44,8 +45,9 @@ struct MachineNeeds {
 };
 
 // This machine as stored in $XDG_CACHE_HOME/quern (~/.cache/quern). What is missing there, or was
-// measured with another processor or with other kernels, is measured, which takes a few seconds,
-// and stored where that is possible. Errors: "out-of-memory", those of engine::make_device.
+// measured with another processor, driver or with other kernels, is measured, which takes a few
+// seconds, and stored where that is possible. Errors: "out-of-memory", those of
+// engine::make_device.
 Result<Machine> this_machine(const MachineNeeds& needs);
 
 }  // namespace quern::tools

@@ -69,9 +69,13 @@ Status use_this_machine(PlanOptions& options, std::vector<std::set<gguf::Format>
 }
 
 Status choose_machine(PlanOptions& options, std::vector<std::set<gguf::Format>> formats) {
-  if (options.profile.empty()) return use_this_machine(options, std::move(formats));
-  QUERN_CHECK(use_profile(options));
-  if (options.ram > 0) options.request.budget = memory_budget(options.ram);
+  if (options.profile.empty()) {
+    QUERN_CHECK(use_this_machine(options, std::move(formats)));
+  } else {
+    QUERN_CHECK(use_profile(options));
+    if (options.ram > 0) options.request.budget = memory_budget(options.ram);
+  }
+  share_layers(options.request);
   return {};
 }
 

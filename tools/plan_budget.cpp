@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "engine/devices.h"
 #include "kernels/system_memory.h"
 #include "tools/machine_file.h"
 #include "tools/sizes.h"
@@ -20,8 +21,11 @@ std::string needs(const engine::MemoryPlan& plan) {
   std::string text = size_text(plan.host_peak());
   for (size_t i = 1; i < plan.heaps.size(); ++i) {
     const engine::HeapPlan& heap = plan.heaps[i];
-    if (heap.in_host || heap.terms.empty()) continue;
+    if (heap.terms.empty() || (heap.in_host && !heap.too_large_at_once())) continue;
     text += fmt::format(" and {} on {}", size_text(heap.peak()), heap.name);
+    if (!heap.too_large_at_once()) continue;
+    text += fmt::format(", {} of it at once where only {} are possible", size_text(heap.largest),
+                        size_text(heap.max_allocation));
   }
   return text;
 }
@@ -93,6 +97,16 @@ uint64_t less_headroom(uint64_t bytes, uint64_t total) {
   return bytes - std::min(std::min(total / 20, kMostHeadroom), bytes);
 }
 
+// The address space that drivers leave, where that is less than the budget.
+void leave_address_space(PlanRequest& request) {
+  const auto room = kernels::address_space_room();
+  const auto is_gpu = [](const std::string& name) { return name != engine::kReferenceDevice; };
+  if (!room || std::ranges::none_of(request.engine.placement.devices, is_gpu)) return;
+  const uint64_t rest = *room - std::min(*room, engine::kDriverAddressSpace);
+  if (request.budget && request.budget->bytes <= rest) return;
+  request.budget = MemoryBudget{rest, "free in its address space (ulimit -v)"};
+}
+
 }  // namespace
 
 engine::Budgets PlanRequest::budgets() const {
@@ -124,6 +138,7 @@ std::optional<MemoryBudget> device_budget(const engine::DeviceProfile& device, u
 }
 
 Status find_devices(PlanRequest& request, uint64_t vram) {
+  leave_address_space(request);
   request.devices.clear();
   request.device_budgets.clear();
   for (const std::string& name : request.engine.placement.devices) {
@@ -158,7 +173,13 @@ Result<engine::Fit> plan_within_budget(const gguf::File& file, const engine::Mod
   return error;
 }
 
+void share_layers(PlanRequest& request) {
+  request.engine.placement.shares = device_shares(request.engine.placement, request.budgets(),
+                                                  request.speeds ? &*request.speeds : nullptr);
+}
+
 Status find_speeds(PlanRequest& request, const engine::Model& model) {
+  share_layers(request);
   const engine::Placement& placement = request.engine.placement;
   const bool fastest = placement.choice == engine::Placement::Choice::kFastest;
   if (!fastest || placement.devices.empty()) return {};
@@ -169,6 +190,7 @@ Status find_speeds(PlanRequest& request, const engine::Model& model) {
                                            .devices = placement.devices,
                                            .formats = std::move(formats)}));
   request.speeds = std::move(machine.speeds);
+  share_layers(request);
   return {};
 }
 

@@ -45,6 +45,9 @@ Status find_devices(PlanRequest& request, uint64_t vram);
 // auto), which may take seconds the first time. Errors: those of this_machine.
 Status find_speeds(PlanRequest& request, const engine::Model& model);
 
+// Shares the layers out among several devices, by their memory and by their speeds, if known.
+void share_layers(PlanRequest& request);
+
 // The plan to run `model` by: within the budgets, or an error that names the nearest one that would
 // be. Errors: "memory-budget", and those of plan_memory.
 Result<engine::Fit> plan_within_budget(const gguf::File& file, const engine::Model& model,

@@ -56,7 +56,14 @@ std::string heap_table(const engine::HeapPlan& heap, std::string_view descriptio
   if (heap.steady() < heap.peak()) {
     text += fmt::format("  ({} without a long prompt)", size_text(heap.steady()));
   }
-  return text + budget_text(heap.peak(), budget) + "\n" + bar(heap, budget);
+  text += budget_text(heap.peak(), budget) + "\n";
+  if (heap.max_allocation > 0 && heap.largest > 0) {
+    text +=
+        fmt::format("  {:<18}{:>11} of {} that the device allocates at once: {}\n",
+                    "largest allocation", size_text(heap.largest), size_text(heap.max_allocation),
+                    heap.too_large_at_once() ? "does not fit" : "fits");
+  }
+  return text + bar(heap, budget);
 }
 
 // Where each layer's attention and its other half are, a character per layer: "[000111]".
@@ -131,6 +138,8 @@ Json heap_json(const engine::HeapPlan& heap, const std::optional<MemoryBudget>& 
           {"budget", budget_json(budget)},
           {"peak_bytes", heap.peak()},
           {"steady_bytes", heap.steady()},
+          {"largest_allocation_bytes", heap.largest},
+          {"max_allocation_bytes", heap.max_allocation},
           {"terms", std::move(terms)}};
 }
 

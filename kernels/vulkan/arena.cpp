@@ -7,12 +7,21 @@
 
 namespace quern::kernels::vulkan {
 
+uint64_t Arena::taken(uint64_t bytes) {
+  return (bytes + kTail + kAlignment - 1) / kAlignment * kAlignment;
+}
+
 size_t Arena::add(uint64_t bytes) {
-  const uint64_t taken = (bytes + kTail + kAlignment - 1) / kAlignment * kAlignment;
-  if (sizes_.empty() || sizes_.back() + taken > max_allocation_) sizes_.push_back(0);
+  if (sizes_.empty() || sizes_.back() + taken(bytes) > max_allocation_) sizes_.push_back(0);
   parts_.push_back({sizes_.size() - 1, sizes_.back(), bytes});
-  sizes_.back() += taken;
+  sizes_.back() += taken(bytes);
   return parts_.size() - 1;
+}
+
+uint64_t Arena::largest() const {
+  uint64_t most = 0;
+  for (const Part& part : parts_) most = std::max(most, taken(part.bytes));
+  return most;
 }
 
 uint64_t Arena::bytes() const { return std::accumulate(sizes_.begin(), sizes_.end(), uint64_t{0}); }

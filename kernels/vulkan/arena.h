@@ -23,6 +23,8 @@ class Arena {
   size_t size() const { return parts_.size(); }  // how many ranges
   // Of all buffers.
   uint64_t bytes() const;
+  // Of the largest range: a buffer must hold that much.
+  uint64_t largest() const;
 
   // Errors: "device-memory" (also for a range beyond what the device allocates at once), and those
   // of Buffer::make.
@@ -37,6 +39,8 @@ class Arena {
   Place place(size_t index) const { return {buffer(index), offset(index)}; }
 
  private:
+  static uint64_t taken(uint64_t bytes);
+
   struct Part {
     size_t buffer;
     uint64_t offset, bytes;

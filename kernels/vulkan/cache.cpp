@@ -46,16 +46,17 @@ uint64_t VulkanCache::block_bytes(const Program& program, CacheType type) {
   return std::accumulate(parts.begin(), parts.end(), uint64_t{0});
 }
 
-uint64_t VulkanCache::bytes(const Program& program, CacheType type, const BlockCounts& blocks) {
+VulkanCache::Bytes VulkanCache::bytes(const Program& program, CacheType type,
+                                      const BlockCounts& blocks) {
   Arena arena(UINT64_MAX);
   add_parts(arena, program, part_bytes(program, type), blocks);
-  return arena.bytes();
+  return {arena.bytes(), arena.largest()};
 }
 
-uint64_t VulkanCache::state_bytes(const Program& program, uint64_t slots) {
+VulkanCache::Bytes VulkanCache::state_bytes(const Program& program, uint64_t slots) {
   Arena arena(UINT64_MAX);
   for (const uint32_t floats : program.states) arena.add(floats * slots * sizeof(float));
-  return arena.bytes();
+  return {arena.bytes(), arena.largest()};
 }
 
 Result<std::unique_ptr<VulkanCache>> VulkanCache::make(Device& device, const Program& program,

@@ -18,11 +18,15 @@ class VulkanCache final : public Cache {
   // Of all layers.
   static uint64_t block_bytes(const Program& program, CacheType type);
 
+  // Of all ranges, and of the largest one.
+  struct Bytes {
+    uint64_t all, largest;
+  };
   // Of a cache of so many blocks.
-  static uint64_t bytes(const Program& program, CacheType type, const BlockCounts& blocks);
+  static Bytes bytes(const Program& program, CacheType type, const BlockCounts& blocks);
 
   // Of the states in so many slots.
-  static uint64_t state_bytes(const Program& program, uint64_t slots);
+  static Bytes state_bytes(const Program& program, uint64_t slots);
 
   uint64_t bytes() const override { return arena_.bytes() + states_.bytes(); }
   // A failure of the device is kept for the next run, as this cannot return it.

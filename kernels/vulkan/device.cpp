@@ -11,11 +11,6 @@
 #include "shaders/shared.h"
 
 namespace quern::kernels::vulkan {
-namespace {
-
-constexpr uint64_t kStagingBytes = 16 << 20;
-
-}  // namespace
 
 Result<std::unique_ptr<Device>> Device::create(std::shared_ptr<Instance> instance, size_t index,
                                                const DeviceOptions& options) {

@@ -80,6 +80,7 @@ class Device {
   Status run(const std::function<void(VkCommandBuffer)>& record);
 
   // Memory through which uploads and downloads pass where the CPU does not see the device's.
+  static constexpr uint64_t kStagingBytes = 16 << 20;
   Result<Buffer*> staging();
 
  private:

@@ -54,6 +54,7 @@ Result<std::vector<VulkanDevice>> list_vulkan_devices() {
                        .unusable = caps.unusable,
                        .memory = caps.local_bytes,
                        .free = instance->free_bytes(i),
+                       .max_allocation = caps.max_allocation,
                        .subgroup_size = caps.subgroup_size,
                        .float16 = caps.float16,
                        .cooperative_matrix = caps.cooperative_matrix});

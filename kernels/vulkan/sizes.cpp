@@ -1,8 +1,11 @@
 // What a backend allocates, from the functions that its parts allocate by.
+#include <algorithm>
+
 #include "kernels/vulkan.h"
 #include "kernels/vulkan/batch_rows.h"
 #include "kernels/vulkan/cache.h"
 #include "kernels/vulkan/codebooks.h"
+#include "kernels/vulkan/device.h"
 #include "kernels/vulkan/weights.h"
 #include "kernels/vulkan/workspace.h"
 
@@ -13,16 +16,20 @@ Result<VulkanBytes> vulkan_bytes(const Program& program, const MaxBatch& max) {
   return VulkanBytes{.weights = vulkan::Weights::bytes(program, UINT64_MAX),
                      .workspace = workspace.device + vulkan::codebook_bytes().size(),
                      .uploads = workspace.upload + vulkan::BatchRows::bytes(program, max),
-                     .readbacks = workspace.readback};
+                     .readbacks = workspace.readback,
+                     .staging = vulkan::Device::kStagingBytes,
+                     .largest = std::max(vulkan::Weights::largest(program), workspace.largest)};
 }
 
-Result<uint64_t> vulkan_cache_bytes(const Program& program, CacheType type,
-                                    const BlockCounts& blocks) {
-  return vulkan::VulkanCache::bytes(program, type, blocks);
+Result<VulkanCacheBytes> vulkan_cache_bytes(const Program& program, CacheType type,
+                                            const BlockCounts& blocks) {
+  const auto [all, largest] = vulkan::VulkanCache::bytes(program, type, blocks);
+  return VulkanCacheBytes{all, largest};
 }
 
-Result<uint64_t> vulkan_state_bytes(const Program& program, uint64_t slots) {
-  return vulkan::VulkanCache::state_bytes(program, slots);
+Result<VulkanCacheBytes> vulkan_state_bytes(const Program& program, uint64_t slots) {
+  const auto [all, largest] = vulkan::VulkanCache::state_bytes(program, slots);
+  return VulkanCacheBytes{all, largest};
 }
 
 Result<VulkanUsage> vulkan_usage(size_t device) {

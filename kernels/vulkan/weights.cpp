@@ -27,6 +27,8 @@ uint64_t Weights::bytes(const Program& program, uint64_t max_allocation) {
   return plan(program, max_allocation).bytes();
 }
 
+uint64_t Weights::largest(const Program& program) { return plan(program, UINT64_MAX).largest(); }
+
 Result<Weights> Weights::upload(Device& device, const Program& program,
                                 std::span<const gguf::TensorView> tensors,
                                 const PackObserver& uploaded) {

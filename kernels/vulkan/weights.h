@@ -14,6 +14,7 @@ class Weights {
  public:
   // Bytes that upload() takes of the device.
   static uint64_t bytes(const Program& program, uint64_t max_allocation);
+  static uint64_t largest(const Program& program);  // see Arena
 
   // Copies all weights; uploaded(weight) is called after each one. Errors: "device-memory", which
   // says what would fit, and those of Buffer.

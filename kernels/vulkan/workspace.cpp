@@ -98,7 +98,8 @@ Workspace::Workspace(const Program& program, const MaxBatch& max, uint64_t max_a
 
 Workspace::Bytes Workspace::bytes(const Program& program, const MaxBatch& max) {
   const Workspace plan(program, max, UINT64_MAX);
-  return {plan.arena_.bytes(), plan.upload_.bytes(), plan.readback_.bytes()};
+  return {plan.arena_.bytes(), plan.upload_.bytes(), plan.readback_.bytes(),
+          std::max({plan.arena_.largest(), plan.upload_.largest(), plan.readback_.largest()})};
 }
 
 Result<Workspace> Workspace::make(Device& device, const Program& program, const MaxBatch& max) {

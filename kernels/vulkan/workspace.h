@@ -12,9 +12,9 @@ namespace quern::kernels::vulkan {
 
 class Workspace {
  public:
-  // `upload` and `readback`: what the CPU writes and reads.
+  // `upload` and `readback`: what the CPU writes and reads; `largest`: see Arena.
   struct Bytes {
-    uint64_t device, upload, readback;
+    uint64_t device, upload, readback, largest;
   };
   static Bytes bytes(const Program& program, const MaxBatch& max);
   static Result<Workspace> make(Device& device, const Program& program, const MaxBatch& max);

@@ -80,6 +80,68 @@ TEST_F(PlanFit, neverMovesLayersThatWereAskedFor) {
   EXPECT_FALSE(*fit_memory({file, model}, asked, {.devices = {100 * kMiB}}, {true, true}));
 }
 
+// A layer's keys are one allocation: 32 MiB of 8192 positions, of any number of layers.
+TEST_F(PlanFit, keepsAllocationsWithinWhatADeviceAllocatesAtOnce) {
+  const gguf::File file = outline("llama-1b");
+  const Model model = *read_model(file);
+  PlanSubject subject{file, model};
+  EngineOptions asked = options({"vulkan:0"});
+  asked.context = 32768;
+  asked.placement.layers = 8;
+  asked.placement.choice = Placement::Choice::kAsked;
+  const auto largest = [&] {
+    return plan_memory(file, model, asked, subject.access, subject.devices)->heaps[1].largest;
+  };
+  const uint64_t keys = uint64_t{8} * 64 * 2 * (32768 + 64);
+  EXPECT_GE(largest(), keys);
+  EXPECT_LE(largest(), keys + 4096);
+  subject.devices = {{.name = "vulkan:0", .description = "", .max_allocation = keys - 1}};
+  const Budgets budgets{.host = 64 * kGiB, .devices = {64 * kGiB}};
+  EXPECT_FALSE(*fit_memory(subject, asked, budgets, {false, false}));
+  const auto fit = *fit_memory(subject, asked, budgets, {true, true});
+  ASSERT_TRUE(fit);
+  EXPECT_THAT(fit->changes, ElementsAre(HasSubstr("q8_0 instead of f16")));
+  subject.devices[0].max_allocation = largest() + 4096;
+  EXPECT_TRUE(*fit_memory(subject, asked, budgets, {false, false}));
+}
+
+// The CPU does not see the memory of a device of its own: weights pass through a buffer.
+TEST_F(PlanFit, countsTheStagingBufferOfADeviceWithMemoryOfItsOwn) {
+  const gguf::File file = outline("llama-1b");
+  const Model model = *read_model(file);
+  PlanSubject subject{file, model};
+  for (const bool in_host : {false, true}) {
+    subject.devices = {{.name = "vulkan:0", .description = "", .in_host = in_host}};
+    const MemoryPlan plan = with_layers(subject, options({"vulkan:0"}), 16);
+    EXPECT_EQ(plan.heaps[1].bytes("staging"), in_host ? 0 : 16 * kMiB);
+  }
+}
+
+TEST_F(PlanFit, sharesLayersOutByMemoryAndSpeed) {
+  const Placement two{.devices = {"vulkan:0", "vulkan:1"}, .rules = {}};
+  const Budgets budgets{.host = 64 * kGiB, .devices = {3 * kGiB, 1 * kGiB}};
+  MachineSpeeds speeds;
+  EXPECT_THAT(device_shares({.devices = {"vulkan:0"}, .rules = {}}, budgets, &speeds), IsEmpty());
+  EXPECT_THAT(device_shares(two, budgets, &speeds), ElementsAre(3. * kGiB, 1. * kGiB));
+  speeds.devices["vulkan:0"].formats[gguf::Format::Q4_K] = {2, 1};
+  speeds.devices["vulkan:1"].formats[gguf::Format::Q4_K] = {4, 1};
+  EXPECT_THAT(device_shares(two, budgets, &speeds), ElementsAre(6. * kGiB, 4. * kGiB));
+  EXPECT_THAT(device_shares(two, {}, &speeds), ElementsAre(2, 4));
+
+  // 5.3 GiB of layers and cache, which halves would not fit.
+  const gguf::File file = outline("llama-8b");
+  const Model model = *read_model(file);
+  const auto fit =
+      *fit_memory({file, model}, options({"vulkan:0", "vulkan:1"}),
+                  {.host = 64 * kGiB, .devices = {6 * kGiB, 2 * kGiB}}, {false, false});
+  ASSERT_TRUE(fit);
+  const auto on = [&](size_t heap) {
+    return std::ranges::count(fit->plan.layers, heap, &LayerPlan::heap);
+  };
+  EXPECT_EQ(on(1) + on(2), 32);
+  EXPECT_EQ(on(1), 24);
+}
+
 TEST_F(PlanFit, countsADeviceInHostMemoryForTheHost) {
   const gguf::File file = outline("llama-1b");
   const Model model = *read_model(file);

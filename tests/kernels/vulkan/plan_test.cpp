@@ -14,7 +14,11 @@ using kernels::CacheType;
 void expect_as_planned(const std::string& path, const EngineOptions& options) {
   const uint64_t before = kernels::vulkan_usage(0)->now;
   const gguf::File file = *gguf::File::open(path);
-  const HeapPlan heap = plan_memory(file, *read_model(file), options)->heaps[1];
+  const std::vector<DeviceProfile> devices = {*describe_device("vulkan:0")};
+  const auto access = gguf::OpenOptions::Access::kMap;
+  const HeapPlan heap = plan_memory(file, *read_model(file), options, access, devices)->heaps[1];
+  EXPECT_FALSE(heap.too_large_at_once());
+  EXPECT_GT(heap.largest, 0u);
   const auto engine = Engine::load(*gguf::File::open(path), options);
   ASSERT_TRUE(engine) << engine.error().to_string();
   Sequence sequence = (*engine)->new_sequence();
