@@ -35,11 +35,15 @@ inline GoldenModel golden_model(const std::string& path, const char* tensor = "e
   return golden;
 }
 
+// How engines of tests open devices; empty: as the program does.
+inline decltype(engine::EngineOptions::open_device) open_device = {};
+
 inline std::unique_ptr<engine::Engine> load_engine(const std::string& path,
-                                                   const engine::EngineOptions& options) {
+                                                   engine::EngineOptions options) {
+  if (!options.open_device) options.open_device = open_device;
   auto file = gguf::File::open(path);
   EXPECT_TRUE(file) << file.error().to_string();
-  auto engine = engine::Engine::load(std::move(*file), options);
+  auto engine = engine::Engine::load(std::move(*file), std::move(options));
   EXPECT_TRUE(engine) << engine.error().to_string();
   return std::move(*engine);
 }

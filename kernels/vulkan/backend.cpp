@@ -10,7 +10,7 @@ using vulkan::Device;
 
 class VulkanBackend final : public Backend {
  public:
-  explicit VulkanBackend(std::unique_ptr<Device> device) : device_(std::move(device)) {}
+  explicit VulkanBackend(std::shared_ptr<Device> device) : device_(std::move(device)) {}
 
   std::string_view name() const override { return "vulkan"; }
 
@@ -47,12 +47,12 @@ class VulkanBackend final : public Backend {
   }
 
  private:
-  std::unique_ptr<Device> device_;
+  std::shared_ptr<Device> device_;
 };
 
 }  // namespace
 
-std::unique_ptr<Backend> vulkan::make_backend(std::unique_ptr<Device> device) {
+std::unique_ptr<Backend> vulkan::make_backend(std::shared_ptr<Device> device) {
   return std::make_unique<VulkanBackend>(std::move(device));
 }
 

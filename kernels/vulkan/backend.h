@@ -6,6 +6,7 @@
 
 namespace quern::kernels::vulkan {
 
-std::unique_ptr<Backend> make_backend(std::unique_ptr<Device> device);
+// Backends may share a device, one after the other or in turn; use_variants() changes it for all.
+std::unique_ptr<Backend> make_backend(std::shared_ptr<Device> device);
 
 }  // namespace quern::kernels::vulkan

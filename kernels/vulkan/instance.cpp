@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 #include <mutex>
 #include <span>
@@ -97,9 +96,8 @@ Result<std::shared_ptr<Instance>> Instance::create(bool validation) {
 Result<std::shared_ptr<Instance>> Instance::shared(bool validation) {
   static std::mutex mutex;
   // Never freed, on purpose: see the header.
-  static auto& kept = *new std::array<std::shared_ptr<Instance>, 2>;
+  static auto& instance = *new std::shared_ptr<Instance>;
   const std::lock_guard lock(mutex);
-  std::shared_ptr<Instance>& instance = kept[validation];
   if (!instance) {
     QUERN_TRY(instance, create(validation));
   }

@@ -62,8 +62,9 @@ class Instance {
   // `validation` adds the Khronos layer with synchronization checks where it is installed; its
   // messages are counted. Errors: "no-vulkan" (no loader or no driver), those of check().
   static Result<std::shared_ptr<Instance>> create(bool validation = false);
-  // The same, made at the first call and kept until the process ends: drivers lose memory, or
-  // worse, when they are unloaded and loaded again. For any thread.
+  // The same, made at the first call, which alone decides about validation, and kept until the
+  // process ends: drivers lose memory, or worse, when they are unloaded and loaded again. For any
+  // thread.
   static Result<std::shared_ptr<Instance>> shared(bool validation = false);
   Instance(const Instance&) = delete;
   Instance& operator=(const Instance&) = delete;

@@ -19,6 +19,19 @@ using nlohmann::json;
 using test::run_program;
 using ::testing::HasSubstr;
 
+// Programs that are started keep what they find out in a folder, but not the code that Mesa's
+// software driver compiled: that takes most of a self-test.
+class CacheHome {
+ public:
+  explicit CacheHome(const test::TemporaryFolder& folder) {
+    ::setenv("MESA_SHADER_CACHE_DIR", QUERN_VULKAN_CACHE, 0);
+    ::setenv("XDG_CACHE_HOME", folder.file("").c_str(), 1);
+  }
+  ~CacheHome() { ::unsetenv("XDG_CACHE_HOME"); }
+  CacheHome(const CacheHome&) = delete;
+  CacheHome& operator=(const CacheHome&) = delete;
+};
+
 // Speeds of this machine as if they had been measured, which takes long under sanitizers; that they
 // are is tested with `quern plan`.
 void remember_speeds(const test::TemporaryFolder& folder) {
@@ -45,7 +58,7 @@ void remember_speeds(const test::TemporaryFolder& folder) {
 
 TEST(Doctor, showsSpeedsTestsDevicesAndRemembers) {
   const test::TemporaryFolder folder;
-  ::setenv("XDG_CACHE_HOME", folder.file("").c_str(), 1);
+  const CacheHome home(folder);
   remember_speeds(folder);
   const auto first = run_program({"doctor", "--json"});
   ASSERT_EQ(first.exit_code, 0) << first.err;

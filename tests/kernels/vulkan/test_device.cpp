@@ -3,7 +3,9 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "engine/devices.h"
 #include "kernels/vulkan/backend.h"
+#include "tests/golden_model.h"
 
 namespace quern::test {
 namespace {
@@ -12,7 +14,7 @@ using kernels::vulkan::Device;
 using kernels::vulkan::Instance;
 
 std::shared_ptr<Instance> g_instance;
-std::unique_ptr<Device> g_device;
+std::shared_ptr<Device> g_device;
 std::unique_ptr<kernels::Backend> g_backend;
 
 [[noreturn]] void give_up(const Error& error) {
@@ -20,15 +22,22 @@ std::unique_ptr<kernels::Backend> g_backend;
   std::exit(1);
 }
 
-std::unique_ptr<Device> open_device() {
-  auto device = Device::create(vulkan_instance(), 0, {.cache_folder = QUERN_VULKAN_CACHE});
-  if (!device) give_up(device.error());
-  return std::move(*device);
+std::shared_ptr<Device> shared_device() {
+  if (!g_device) {
+    auto device = Device::create(vulkan_instance(), 0, {.cache_folder = QUERN_VULKAN_CACHE});
+    if (!device) give_up(device.error());
+    g_device = std::move(*device);
+  }
+  return g_device;
 }
 
 // Ends the devices before static objects go, and fails the run if the validation layer complained.
 class Environment final : public ::testing::Environment {
  public:
+  void SetUp() override {
+    vulkan_instance();  // before anybody makes one without validation
+    open_device = open_shared_device;
+  }
   void TearDown() override {
     g_backend.reset();
     g_device.reset();
@@ -48,14 +57,17 @@ std::shared_ptr<Instance> vulkan_instance() {
   return g_instance;
 }
 
-Device& vulkan_device() {
-  if (!g_device) g_device = open_device();
-  return *g_device;
-}
+Device& vulkan_device() { return *shared_device(); }
 
 kernels::Backend& vulkan_backend() {
-  if (!g_backend) g_backend = kernels::vulkan::make_backend(open_device());
+  if (!g_backend) g_backend = kernels::vulkan::make_backend(shared_device());
   return *g_backend;
+}
+
+Result<std::unique_ptr<kernels::Backend>> open_shared_device(const std::string& name) {
+  if (name != "vulkan:0") return engine::make_device(name, "");
+  vulkan_device().use_variants(kernels::vulkan::exact_variant(), kernels::vulkan::exact_variant());
+  return kernels::vulkan::make_backend(shared_device());
 }
 
 }  // namespace quern::test

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -19,8 +20,12 @@ std::shared_ptr<kernels::vulkan::Instance> vulkan_instance();
 // Made at its first use; its pipelines are cached in the build folder between runs.
 kernels::vulkan::Device& vulkan_device();
 
-// A backend with a device of its own, also made once.
+// A backend over that device, also made once.
 kernels::Backend& vulkan_backend();
+
+// A new backend for an engine, with exact products. "vulkan:0" is over that device, too: a device
+// of its own would compile all its pipelines again, which takes most of a small model's time.
+Result<std::unique_ptr<kernels::Backend>> open_shared_device(const std::string& name);
 
 // A device buffer that holds `values`.
 template <typename T>
