@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/placement.h"
+#include "engine/plan_speed.h"
 #include "kernels/backend.h"
 #include "kernels/probe.h"
 
@@ -43,6 +44,8 @@ struct Options {
   uint32_t repetitions = 5;
   double sustained_minutes = 0;  // each test goes on for at least that long
   kernels::ProbeEffort probe = {};
+  // To predict each test from; none: no predictions.
+  std::optional<engine::MachineSpeeds> speeds = {};
 };
 
 // Positions that the largest test needs.

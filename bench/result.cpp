@@ -136,6 +136,15 @@ Json share_json(const Json& work, double seconds, const kernels::MachineProfile&
           {"limit", line.memory_seconds > line.compute_seconds ? "memory" : "compute"}};
 }
 
+Json planned_json(const Measured& measured) {
+  if (!measured.planned) return nullptr;
+  const bool decode = measured.test.kind == Test::Kind::kDecode;
+  const engine::Speed& speed = *measured.planned;
+  const engine::Speed::Range& range = decode ? speed.decode_range : speed.prefill_range;
+  return {{"tokens_per_second", decode ? speed.decode : speed.prefill},
+          {"interval", Json::array({range.low, range.high})}};
+}
+
 // The devices besides the CPU, and how many layers they have.
 void add_placement(const engine::Engine& engine, Json& result) {
   const engine::Placement& placement = engine.options().placement;
@@ -163,6 +172,7 @@ Json result_json(const Measured& measured, const engine::Engine& engine) {
   result["kv"] = name(engine.options().cache);
   result["context"] = engine.context();
   add_times(measured, result);
+  result["planned"] = planned_json(measured);
   result["work"] = json(work_of(test, engine));
   const double positions = test.depth + test.tokens;
   result["memory"] = {{"resident_bytes", or_null(measured.memory.resident)},

@@ -24,6 +24,7 @@ struct Measured {
   std::vector<double> op_seconds;  // of one more repetition, by operation
   Repetition op_repetition;        // that one
   ProcessMemory memory;
+  std::optional<engine::Speed> planned;
 };
 
 nlohmann::ordered_json result_json(const Measured& measured, const engine::Engine& engine);

@@ -236,6 +236,24 @@ class Run {
     return {};
   }
 
+  // What memory gives now, for a prediction; 0 without one.
+  double look(const engine::Engine& engine) const {
+    return options_.speeds ? kernels::MemoryReader(engine.options().threads).look() : 0;
+  }
+
+  // The speed of a test by the planner's model, with memory as it was before and after the test.
+  std::optional<engine::Speed> plan(const engine::Engine& engine, const Test& test, double before,
+                                    double after) const {
+    const bool decode = test.kind == Test::Kind::kDecode;
+    if (!options_.speeds || (!decode && test.depth > 0)) return std::nullopt;
+    if (options_.speeds->peaks.threads != engine.options().threads) return std::nullopt;
+    engine::MachineSpeeds speeds = *options_.speeds;
+    speeds.reads = {before, after, (before + after) / 2};
+    if (before == 0 || after == 0) speeds.reads.clear();
+    return predict_speed(engine.model(), engine.options(), speeds,
+                         decode ? test.depth + test.tokens / 2 : test.tokens);
+  }
+
   Result<Repetition> repeat(const Workload& workload, const Test& test, uint32_t tokens) const {
     return test.kind == Test::Kind::kPrefill ? workload.prefill(tokens, cancel_)
                                              : workload.decode(tokens, cancel_);
@@ -251,6 +269,7 @@ class Run {
 
     Measured measured;
     measured.test = test;
+    const double before = look(engine);  // takes memory, which is not the test's
     reset_peak_memory();
     const Clock::time_point start = Clock::now();
     const auto stamp = [&] {
@@ -272,6 +291,7 @@ class Run {
       stamp();
     }
     measured.memory = process_memory();
+    measured.planned = plan(engine, test, before, look(engine));
     measured.op_seconds.resize(engine.model().program.ops.size());
     engine.time_operations(measured.op_seconds);
     Result<Repetition> timed =

@@ -80,6 +80,15 @@ std::string setting(const Json& result, const Json& report, bool varying) {
   return text;
 }
 
+// "51.2 (46.1 to 56.3)", by the planner's model.
+std::string planned(const Json& result, const Json&) {
+  const Json plan = result.value("planned", Json());  // absent in reports of earlier programs
+  if (!plan.is_object()) return "";
+  const Json& interval = plan["interval"];
+  return fmt::format("{:.3g} ({:.3g} to {:.3g})", plan["tokens_per_second"].get<double>(),
+                     interval[0].get<double>(), interval[1].get<double>());
+}
+
 struct Column {
   const char* title;
   const char* csv_name;
@@ -97,6 +106,7 @@ constexpr Column kColumns[] = {
     {"depth", "depth", true, [](const Json& r, const Json&) { return r["depth"].dump(); }},
     {"tokens/s", "tokens_per_second_median", true,
      [](const Json& r, const Json&) { return speed(r, "median"); }},
+    {"planned", "", true, planned},
     {"95 % interval", "", true,
      [](const Json& r, const Json&) {
        const Json& interval = r["tokens_per_second"]["ci95"];
@@ -131,6 +141,11 @@ constexpr Column kColumns[] = {
      [](const Json& r, const Json&) { return value(r["memory"], "kv_bytes", "", 0); }},
     {"", "token_digest", false,
      [](const Json& r, const Json&) { return r["token_digest"].get<std::string>(); }},
+    {"", "tokens_per_second_planned", false,
+     [](const Json& r, const Json&) {
+       const Json plan = r.value("planned", Json());
+       return plan.is_object() ? value(plan, "tokens_per_second", "", 2) : std::string();
+     }},
 };
 
 using Rows = std::vector<std::vector<std::string>>;  // the first one is the heading
@@ -215,7 +230,9 @@ Rows result_rows(const Json& report) {
     };
     const bool constant =
         std::ranges::any_of(kSettings, is_setting) && !varies(report, column.csv_name);
-    if (column.on_terminal && !constant) columns.push_back(&column);
+    const bool empty = std::ranges::all_of(
+        report["results"], [&](const Json& result) { return column.cell(result, report).empty(); });
+    if (column.on_terminal && !constant && !empty) columns.push_back(&column);
   }
   Rows rows(1);
   for (const Column* column : columns) rows[0].push_back(column->title);

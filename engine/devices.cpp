@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "engine/device_profile.h"
+#include "kernels/os_machine.h"
 #include "kernels/system_memory.h"
 #include "kernels/vulkan.h"
 
@@ -19,11 +22,12 @@ Result<size_t> gpu_index(std::string_view name, const std::vector<kernels::Vulka
 // Drivers crash where they cannot map what they need.
 Status check_address_space() {
   const auto room = kernels::address_space_room();
-  if (!room || *room >= kDriverAddressSpace) return {};
+  const uint64_t needed = driver_address_space();
+  if (!room || *room >= needed) return {};
   return fail(ErrorKind::kFailure, "address-space",
               fmt::format("drivers of GPUs need {} MiB of address space, and {} are left: raise "
                           "ulimit -v, or leave out --device",
-                          kDriverAddressSpace >> 20, *room >> 20));
+                          needed >> 20, *room >> 20));
 }
 
 Result<std::vector<kernels::VulkanDevice>> list_gpus(std::string_view name) {
@@ -44,6 +48,11 @@ Result<kernels::VulkanDevice> find_gpu(std::string_view name) {
   QUERN_TRY(const auto gpus, list_gpus(name));
   QUERN_TRY(const size_t index, gpu_index(name, gpus));
   return gpus[index];
+}
+
+uint64_t driver_address_space() {
+  constexpr uint64_t kMiB = 1 << 20;
+  return std::max(1024 * kMiB, (512 + 128 * kernels::usable_processors().size()) * kMiB);
 }
 
 Result<DeviceProfile> describe_device(std::string_view name) {

@@ -11,8 +11,9 @@
 
 namespace quern::engine {
 
-// What drivers of GPUs map for themselves, at most, as far as has been seen.
-inline constexpr uint64_t kDriverAddressSpace = uint64_t{1} << 30;
+// Bytes of address space that drivers of GPUs map for themselves, at most, as far as has been seen:
+// a software driver has a thread on every processor, with a stack and a heap of its own.
+uint64_t driver_address_space();
 
 // Whether all devices of the placement are there, without opening them; quick. Errors:
 // "device-name", "place-device" (layers are to move and no device is named), "no-vulkan",

@@ -15,9 +15,10 @@ constexpr double kCacheShare = 0.5, kAttentionShare = 0.25;
 // What the devices of one placement do in a step; adds up seconds.
 class Clock {
  public:
-  Clock(const Model& model, const EngineOptions& options, const MachineSpeeds& machine)
+  // `read`: bytes per second that the memory gives.
+  Clock(const Model& model, const EngineOptions& options, const MachineSpeeds& machine, double read)
       : program_(model.program), options_(options) {
-    devices_.push_back({&machine.cpu, machine.peaks.read_bandwidth_all, machine.peaks.fp32_peak});
+    devices_.push_back({&machine.cpu, read, machine.peaks.fp32_peak, read});
     for (const std::string& name : options.placement.devices) {
       const auto found = machine.devices.find(name);
       devices_.push_back(found == machine.devices.end() ? Device{} : of(found->second));
@@ -48,6 +49,8 @@ class Clock {
   struct Device {
     const DeviceSpeeds* speeds = nullptr;
     double cache_bytes = 0, attention_operations = 0;  // per second, before the shares above
+    double read =
+        0;  // bytes per second that its memory gives; 0: as when its kernels were measured
   };
 
   // A GPU's attention reads as its best matrices do.
@@ -72,13 +75,20 @@ class Clock {
     return std::ranges::min_element(known, {}, distance)->second;
   }
 
+  // Bytes per second: one row of a product waits for memory.
+  static double decode_rate(const Device& device, const kernels::KernelRates& rates) {
+    const bool as_then = device.read == 0 || rates.read_bandwidth == 0;
+    return as_then ? rates.decode_bytes : rates.decode_bytes * device.read / rates.read_bandwidth;
+  }
+
   double of_op(const kernels::Op& op, const Device& device, const kernels::Rows& rows,
                bool decode) {
     double seconds = device.speeds->costs.operation;
     const std::vector<kernels::MatrixWork> matrices = matrices_of(op, program_, rows);
     for (const kernels::MatrixWork& matrix : matrices) {
       const kernels::KernelRates& rate = rates(device, program_.weights[matrix.weight].format);
-      seconds += decode ? matrix.bytes / rate.decode_bytes : matrix.ops / rate.prefill_operations;
+      seconds +=
+          decode ? matrix.bytes / decode_rate(device, rate) : matrix.ops / rate.prefill_operations;
     }
     if (!matrices.empty()) return seconds;
     // Attention and recurrences read what the sequence left.
@@ -115,15 +125,25 @@ std::optional<Speed> predict_speed(const Model& model, const EngineOptions& opti
                                    const MachineSpeeds& machine, uint32_t positions) {
   const auto device_of = place(model.program, model.config.layers, options.placement);
   if (!device_of) return std::nullopt;
-  Clock clock(model, options, machine);
+  std::vector<double> reads = machine.reads;
+  if (reads.empty()) reads.push_back(machine.peaks.read_bandwidth_all);
   // A prompt is computed in steps; the middle one is as good as the mean.
   const uint64_t rows = std::max<uint64_t>(1, std::min(options.batch_rows, positions));
   const uint64_t middle = positions > rows ? (positions - rows) / 2 : 0;
+  Clock clock(model, options, machine, reads.back());
   const auto decode = clock.seconds(*device_of, {positions, 1, 1}, true);
   const auto prefill = clock.seconds(*device_of, {middle, rows, 1}, false);
   if (!decode || !prefill) return std::nullopt;
-  return Speed{1 / *decode, static_cast<double>(rows) / *prefill,
-               clock.estimated() ? Speed::kEstimated : Speed::kMeasured};
+  const double error = clock.estimated() ? Speed::kEstimated : Speed::kMeasured;
+  const auto [slowest, fastest] = std::ranges::minmax(reads);
+  const auto decode_with = [&](double read) {
+    return 1 / *Clock(model, options, machine, read).seconds(*device_of, {positions, 1, 1}, true);
+  };
+  const double prompt = static_cast<double>(rows) / *prefill;
+  return Speed{1 / *decode,
+               prompt,
+               {decode_with(slowest) * (1 - error), decode_with(fastest) * (1 + error)},
+               {prompt * (1 - error), prompt * (1 + error)}};
 }
 
 }  // namespace quern::engine

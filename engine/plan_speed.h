@@ -7,6 +7,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "engine/engine.h"
 #include "kernels/kernel_probe.h"
@@ -25,16 +26,24 @@ struct MachineSpeeds {
   kernels::MachineProfile peaks;
   DeviceSpeeds cpu;
   std::map<std::string, DeviceSpeeds> devices;  // by name, "vulkan:0"
+  // Bytes/s that all threads were seen to read whenever somebody looked, the latest look last;
+  // none: not known. The memory of a machine has states: clocks and neighbours change it.
+  std::vector<double> reads = {};
 };
 
-// Tokens per second. On an idle machine measured speeds lie within this share of them: the first
-// where all is on the CPU and its formats were measured, the second where a part is on a device, or
-// a format's rate is taken from the one that is nearest in size.
+// Tokens per second, with the memory that the latest look saw. The ranges are those of the slowest
+// and the fastest memory seen, and of how far off predictions were for the same memory.
 struct Speed {
-  static constexpr double kMeasured = 0.15, kEstimated = 0.4;
+  // Shares by which measured speeds differed from predicted ones (docs/memory.md): where all is on
+  // the CPU and its formats were measured; and where a part is on a device, or a format's rate is
+  // taken from the one that is nearest in size.
+  static constexpr double kMeasured = 0.1, kEstimated = 0.4;
+  struct Range {
+    double low, high;
+  };
 
   double decode, prefill;
-  double interval;
+  Range decode_range, prefill_range;
 };
 
 // Formats of the matrices that each device of the placement multiplies with; [0]: the CPU. Errors:

@@ -30,7 +30,7 @@ constexpr std::array kShapes = {
     SyntheticShape{"qwen3-8b", "qwen3", 36, 4096, 12288, 32, 8, 128, 151936, 40960, 1000000},
     SyntheticShape{"mixtral-8x7b", "llama", 32, 4096, 14336, 32, 8, 128, 32000, 32768, 1000000,
                    false, 8, 2},
-    // Real layers, but fewer of them.
+    // Real layers, but fewer of them: named after the whole model and their number.
     SyntheticShape{"qwen3-30b-a3b-6", "qwen3moe", 6, 2048, 768, 32, 4, 128, 151936, 40960, 1000000,
                    false, 128, 8},
     SyntheticShape{"gpt-oss-20b-4", "gpt-oss", 4, 2880, 2880, 64, 8, 64, 201088, 131072, 150000,
@@ -40,6 +40,10 @@ constexpr std::array kShapes = {
     // A hybrid in the manner of Qwen3.5: three delta nets, then one attention.
     SyntheticShape{"tiny-hybrid", "qwen35", 4, 256, 512, 4, 2, 64, 96, 2048, 10000},
     SyntheticShape{"hybrid-1b", "qwen35", 24, 1536, 4608, 8, 2, 256, 151936, 32768, 10000000, true},
+    SyntheticShape{"gpt-oss-20b", "gpt-oss", 24, 2880, 2880, 64, 8, 64, 201088, 131072, 150000,
+                   false, 32, 4, 128},
+    SyntheticShape{"qwen3-30b-a3b", "qwen3moe", 48, 2048, 768, 32, 4, 128, 151936, 40960, 1000000,
+                   false, 128, 8},
     SyntheticShape{"llama-70b", "llama", 80, 8192, 28672, 64, 8, 128, 128256, 131072, 500000},
 };
 

@@ -70,9 +70,17 @@ class Runner {
     return runner;
   }
 
-  // Seconds of a run of a part with `rows` rows: of `runs` runs, after one that is not counted, the
-  // lower quartile, because neighbours only ever make a run slower.
+  // Seconds of a run of a part with `rows` rows: of `runs` runs the lower quartile, because
+  // neighbours only ever make a run slower.
   Result<double> seconds(size_t part, uint32_t rows, int runs) {
+    QUERN_TRY(std::vector<double> times, this->times(part, rows, runs));
+    const auto quartile = times.begin() + static_cast<ptrdiff_t>(times.size() / 4);
+    std::ranges::nth_element(times, quartile);
+    return *quartile;
+  }
+
+  // The seconds of each run, after one that is not counted.
+  Result<std::vector<double>> times(size_t part, uint32_t rows, int runs) {
     const std::vector<int32_t> tokens(rows);
     std::vector<uint32_t> positions(rows);
     for (uint32_t i = 0; i < rows; ++i) positions[i] = i;
@@ -96,9 +104,7 @@ class Runner {
       if (run > 0 || total > kEnough) times.push_back(took.count());
       if (total > kEnough) break;
     }
-    const auto quartile = times.begin() + static_cast<ptrdiff_t>(times.size() / 4);
-    std::ranges::nth_element(times, quartile);
-    return *quartile;
+    return times;
   }
 
  private:
@@ -107,13 +113,44 @@ class Runner {
   std::unique_ptr<Executable> executable_;
 };
 
-Result<KernelRates> measure(Backend& backend, gguf::Format format, const Chain& chain) {
+double median(std::vector<double>& values) {
+  const auto middle = values.begin() + static_cast<ptrdiff_t>(values.size() / 2);
+  std::ranges::nth_element(values, middle);
+  return *middle;
+}
+
+// Bytes that one row reads per second, and what `reader` sees meanwhile: the memory may change
+// between two runs, so that the two take turns, and their ratio is what counts.
+Result<KernelRates> measure_decode(Runner& runner, double bytes, const MemoryReader& reader) {
+  constexpr int kTurns = 9, kRuns = 3;
+  std::vector<double> rates, shares;
+  double before = reader.look();
+  for (int turn = 0; turn < kTurns; ++turn) {
+    QUERN_TRY(std::vector<double> times, runner.times(0, 1, kRuns));
+    const double after = reader.look();
+    rates.push_back(bytes / median(times));
+    if (before > 0 && after > 0) shares.push_back(rates.back() / ((before + after) / 2));
+    before = after;
+  }
+  const double rate = median(rates);
+  return KernelRates{rate, 0, shares.empty() ? 0 : rate / median(shares)};
+}
+
+Result<KernelRates> measure(Backend& backend, gguf::Format format, const Chain& chain,
+                            const MemoryReader* reader = nullptr) {
   QUERN_TRY(Runner runner, Runner::make(backend, chain, format));
-  QUERN_TRY(const double decode, runner.seconds(0, 1, 11));
-  QUERN_TRY(const double prefill, runner.seconds(1, kRows, 3));
   const double values = static_cast<double>(chain.in) * chain.out;
-  const double bytes = values * gguf::info(format).bits_per_value() / 8;
-  return KernelRates{bytes * chain.matrices / decode, 2 * values * kRows / prefill};
+  const double bytes = values * gguf::info(format).bits_per_value() / 8 * chain.matrices;
+  KernelRates rates;
+  if (reader) {
+    QUERN_TRY(rates, measure_decode(runner, bytes, *reader));
+  } else {
+    QUERN_TRY(const double decode, runner.seconds(0, 1, 11));
+    rates.decode_bytes = bytes / decode;
+  }
+  QUERN_TRY(const double prefill, runner.seconds(1, kRows, 3));
+  rates.prefill_operations = 2 * values * kRows / prefill;
+  return rates;
 }
 
 Result<KernelCosts> measure_costs(Backend& backend) {
@@ -126,8 +163,9 @@ Result<KernelCosts> measure_costs(Backend& backend) {
 
 }  // namespace
 
-Result<KernelRates> probe_kernels(Backend& backend, gguf::Format format) {
-  return catch_exceptions([&] { return measure(backend, format, large_chain(format)); });
+Result<KernelRates> probe_kernels(Backend& backend, gguf::Format format,
+                                  const MemoryReader* reader) {
+  return catch_exceptions([&] { return measure(backend, format, large_chain(format), reader); });
 }
 
 Result<KernelRates> probe_kernels(size_t threads, gguf::Format format) {

@@ -8,17 +8,22 @@
 #include "gguf/format.h"
 #include "gguf/result.h"
 #include "kernels/backend.h"
+#include "kernels/probe.h"
 
 namespace quern::kernels {
 
 struct KernelRates {
   double decode_bytes = 0;        // bytes/s of weights, one row at a time
   double prefill_operations = 0;  // ops/s with many rows; a multiply-add counts as two
+  // Bytes/s that MemoryReader saw in turns with decode_bytes, which goes up and down with it; 0:
+  // memory of its own, or not measured.
+  double read_bandwidth = 0;
 };
 
-// Multiplies with 640 MiB of matrices, more than caches hold, for about a second. Errors:
-// "out-of-memory", those of the backend.
-Result<KernelRates> probe_kernels(Backend& backend, gguf::Format format);
+// Multiplies with 640 MiB of matrices, more than caches hold, for about a second. With a `reader`,
+// memory is looked at in turns with it. Errors: "out-of-memory", those of the backend.
+Result<KernelRates> probe_kernels(Backend& backend, gguf::Format format,
+                                  const MemoryReader* reader = nullptr);
 // The same on the CPU with `threads` threads; 0: all processors.
 Result<KernelRates> probe_kernels(size_t threads, gguf::Format format = gguf::Format::Q4_K);
 

@@ -131,8 +131,7 @@ namespace {
 
 using Work = std::function<void(size_t worker)>;
 
-// Lets pinned threads work at once, again and again, and keeps the fastest pass: neighbours and
-// interrupts only ever make a pass slower.
+// Lets pinned threads work at once, again and again.
 class PinnedTeam {
  public:
   PinnedTeam(size_t threads, double seconds)
@@ -141,14 +140,20 @@ class PinnedTeam {
         ends_(threads),
         barrier_(static_cast<ptrdiff_t>(threads), Next{this}) {}
 
-  // Seconds of the fastest of at least three passes. `prepare` comes first, on the same threads.
+  // Seconds of the fastest of at least three passes: neighbours and interrupts only ever make a
+  // pass slower. `prepare` comes first, on the same threads.
   double fastest(const Work& prepare, const Work& work) {
+    return std::ranges::min(passes(prepare, work));
+  }
+
+  // Seconds of each pass.
+  std::vector<double> passes(const Work& prepare, const Work& work) {
     std::vector<std::jthread> team;
     for (size_t worker = 0; worker < ends_.size(); ++worker) {
       team.emplace_back([&, worker] { run(worker, prepare, work); });
     }
     team.clear();  // joins
-    return fastest_;
+    return times_;
   }
 
  private:
@@ -164,7 +169,7 @@ class PinnedTeam {
   void next() {
     if (++passes_ > kUncounted) {
       const std::chrono::duration<double> took = *std::ranges::max_element(ends_) - start_;
-      fastest_ = std::min(fastest_, took.count());
+      times_.push_back(took.count());
       total_ += took.count();
     }
     start_ = Clock::now();
@@ -185,7 +190,8 @@ class PinnedTeam {
   std::vector<int> processors_;
   std::vector<Clock::time_point> ends_;  // by worker
   Clock::time_point start_;
-  double fastest_ = std::numeric_limits<double>::infinity(), total_ = 0;
+  std::vector<double> times_;
+  double total_ = 0;
   int passes_ = -1;
   std::barrier<Next> barrier_;
 };
@@ -193,20 +199,31 @@ class PinnedTeam {
 constexpr size_t kReadUnit = 1024;    // ReadAll's
 constexpr uint64_t kMemoryShare = 4;  // at most a quarter of what is available
 
-// Bytes/s; 0 without memory.
-double read_bandwidth(size_t threads, const ProbeEffort& effort) {
+// Bytes for each thread of `wanted`, as far as there is memory.
+size_t reader_part(size_t threads, uint64_t wanted) {
   const auto memory = system_memory();
-  const uint64_t bytes =
-      std::min(effort.bytes, memory ? memory->available / kMemoryShare : effort.bytes);
-  const size_t part = bytes / threads / kReadUnit * kReadUnit;
-  const PageBuffer buffer(part * threads);
-  if (!buffer.data()) return 0;
-  // Pages exist, and lie near their reader, once it has written to them.
-  const auto touch = [&](size_t worker) { std::memset(buffer.data() + worker * part, 1, part); };
-  const auto read = [&](size_t worker) {
+  const uint64_t bytes = std::min(wanted, memory ? memory->available / kMemoryShare : wanted);
+  return bytes / threads / kReadUnit * kReadUnit;
+}
+
+// Every thread's part of a buffer. Pages exist, and lie near their reader, once it has written
+// them.
+Work write_parts(const PageBuffer& buffer, size_t part) {
+  return [&buffer, part](size_t worker) { std::memset(buffer.data() + worker * part, 1, part); };
+}
+Work read_parts(const PageBuffer& buffer, size_t part) {
+  return [&buffer, part](size_t worker) {
     HWY_DYNAMIC_DISPATCH(cpu::ReadAll)(buffer.data() + worker * part, part);
   };
-  const double seconds = PinnedTeam(threads, effort.seconds).fastest(touch, read);
+}
+
+// Bytes/s; 0 without memory.
+double read_bandwidth(size_t threads, const ProbeEffort& effort) {
+  const size_t part = reader_part(threads, effort.bytes);
+  const PageBuffer buffer(part * threads);
+  if (!buffer.data()) return 0;
+  const double seconds = PinnedTeam(threads, effort.seconds)
+                             .fastest(write_parts(buffer, part), read_parts(buffer, part));
   return static_cast<double>(part * threads) / seconds;
 }
 
@@ -219,10 +236,32 @@ double compute_peak(size_t threads, const ProbeEffort& effort, double (*chains)(
   return operations * static_cast<double>(threads) / seconds;
 }
 
+constexpr uint64_t kLookBytes = 256 << 20;
+constexpr double kLookSeconds = 0.02;
+
 double run_int8(size_t rounds) { return HWY_DYNAMIC_DISPATCH(cpu::RunInt8)(rounds); }
 double run_fp32(size_t rounds) { return HWY_DYNAMIC_DISPATCH(cpu::RunFp32)(rounds); }
 
 }  // namespace
+
+MemoryReader::MemoryReader(size_t threads)
+    : threads_(threads > 0 ? threads : usable_processors().size()),
+      part_(reader_part(threads_, kLookBytes)),
+      buffer_(std::make_unique<PageBuffer>(part_ * threads_)) {
+  if (buffer_->data()) {
+    PinnedTeam(threads_, 0).passes(write_parts(*buffer_, part_), [](size_t) {});
+  }
+}
+MemoryReader::~MemoryReader() = default;
+
+double MemoryReader::look() const {
+  if (!buffer_->data()) return 0;
+  std::vector<double> times =
+      PinnedTeam(threads_, kLookSeconds).passes([](size_t) {}, read_parts(*buffer_, part_));
+  const auto middle = times.begin() + static_cast<ptrdiff_t>(times.size() / 2);
+  std::ranges::nth_element(times, middle);
+  return static_cast<double>(part_ * threads_) / *middle;
+}
 
 MachineProfile probe(size_t threads, const ProbeEffort& effort) {
   if (threads == 0) threads = usable_processors().size();

@@ -4,9 +4,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 
 namespace quern::kernels {
+
+class PageBuffer;
 
 struct MachineProfile {
   std::string cpu;                // name of the processor
@@ -15,6 +18,23 @@ struct MachineProfile {
   double read_bandwidth_all = 0;  // bytes/s that all threads read together
   double int8_peak = 0;           // ops/s of all threads; a multiply-add counts as two
   double fp32_peak = 0;           // the same in f32
+};
+
+// Looks at the memory: what it gives changes while a machine runs, with clocks and neighbours, so
+// that the speed of kernels is only comparable to a look at the same moment.
+class MemoryReader {
+ public:
+  // `threads`: as probe() has them. Takes 256 MiB, less where memory is scarce.
+  explicit MemoryReader(size_t threads);
+  ~MemoryReader();
+
+  // Bytes/s that all threads read now, the median of passes of 20 ms; 0 without memory.
+  double look() const;
+
+ private:
+  size_t threads_;
+  size_t part_;  // bytes of a thread
+  std::unique_ptr<PageBuffer> buffer_;
 };
 
 // What the probe may spend. The defaults take about two seconds.

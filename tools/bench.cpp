@@ -8,12 +8,14 @@
 
 #include <algorithm>
 #include <memory>
+#include <set>
 
 #include "engine/devices.h"
 #include "gguf/os_file.h"
 #include "tools/bench_reports.h"
 #include "tools/bundled_model.h"
 #include "tools/commands.h"
+#include "tools/machine_file.h"
 #include "tools/output.h"
 #include "tools/placement_options.h"
 #include "tools/plan_budget.h"
@@ -126,6 +128,26 @@ Status check_memory(BenchOptions& options) {
   return {};
 }
 
+// Speeds to predict the tests from, beside which the report shows what was measured. Measured once
+// per machine, which smoke tests do not wait for.
+Status find_speeds(BenchOptions& options) {
+  if (options.profile == "quick") return {};
+  std::set<gguf::Format> formats;
+  for (const std::string& name : options.run.models) {
+    QUERN_TRY(const bench::ModelSource source, bench::ModelSource::parse(name));
+    QUERN_TRY(const gguf::File file, source.outline());
+    QUERN_TRY(const engine::Model model, engine::read_model(file));
+    QUERN_TRY(const auto needed, engine::formats_needed(model, {}));
+    formats.insert(needed[0].begin(), needed[0].end());
+  }
+  const std::vector<std::string>& devices = options.run.placement.devices;
+  QUERN_TRY(Machine machine, this_machine({.threads = options.run.threads[0],
+                                           .devices = devices,
+                                           .formats = std::vector(devices.size() + 1, formats)}));
+  options.run.speeds = std::move(machine.speeds);
+  return {};
+}
+
 Status run_bench(BenchOptions options) {
   QUERN_CHECK(check(options));
   if (options.run.models.empty()) {
@@ -133,6 +155,7 @@ Status run_bench(BenchOptions options) {
     options.run.models.push_back(std::move(bundled));
   }
   QUERN_CHECK(check_memory(options));
+  QUERN_CHECK(find_speeds(options));
   bench::Outcome outcome = measure_with_progress(options.run);
   const bool measured = !outcome.report["results"].empty();
   if (!outcome.status && !measured) return outcome.status;

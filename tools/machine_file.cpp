@@ -20,7 +20,8 @@ namespace {
 
 using nlohmann::json;
 constexpr const char* kVersionKey = "quern_machine";
-constexpr int kVersion = 2;
+constexpr int kVersion = 3;
+constexpr size_t kMostReads = 64;  // looks at the memory that are kept
 
 tl::unexpected<Error> malformed(const std::string& path, const std::string& what) {
   return bad_input("profile",
@@ -57,7 +58,9 @@ json speeds_json(const engine::DeviceSpeeds& speeds) {
   json formats = json::object();
   for (const auto& [format, rates] : speeds.formats) {
     formats[std::string(gguf::info(format).name)] = {
-        {"decode_bytes", rates.decode_bytes}, {"prefill_operations", rates.prefill_operations}};
+        {"decode_bytes", rates.decode_bytes},
+        {"prefill_operations", rates.prefill_operations},
+        {"read_bandwidth", rates.read_bandwidth}};
   }
   return {{"run", speeds.costs.run},
           {"operation", speeds.costs.operation},
@@ -76,8 +79,11 @@ Result<engine::DeviceSpeeds> parse_speeds(const json& object, const std::string&
     const auto format = find_format(name);
     const double decode = positive(rates, "decode_bytes");
     const double prefill = positive(rates, "prefill_operations");
-    if (!(decode > 0 && prefill > 0)) return malformed(path, "rates must be positive");
-    if (format) speeds.formats[*format] = {decode, prefill};
+    const double read = positive(rates, "read_bandwidth");
+    if (!(decode > 0 && prefill > 0 && read >= 0)) {
+      return malformed(path, "rates must be positive");
+    }
+    if (format) speeds.formats[*format] = {decode, prefill, read};
   }
   return speeds;
 }
@@ -101,9 +107,10 @@ Status parse_device(const json& object, const std::string& path, Machine& machin
   return {};
 }
 
-// Measures what `known` lacks. Whether it lacked anything.
+// Measures what `known` lacks; `reader`: see probe_kernels. Whether it lacked anything.
 Result<bool> measure(const std::function<Result<std::unique_ptr<kernels::Backend>>()>& open,
-                     const std::set<gguf::Format>& needed, engine::DeviceSpeeds& known) {
+                     const std::set<gguf::Format>& needed, const kernels::MemoryReader* reader,
+                     engine::DeviceSpeeds& known) {
   const auto unknown = [&](gguf::Format format) { return !known.formats.contains(format); };
   const bool costs = known.costs.operation == 0 && known.costs.run == 0;
   if (!costs && std::ranges::none_of(needed, unknown)) return false;
@@ -113,7 +120,7 @@ Result<bool> measure(const std::function<Result<std::unique_ptr<kernels::Backend
   }
   for (const gguf::Format format : needed) {
     if (!unknown(format)) continue;
-    QUERN_TRY(known.formats[format], kernels::probe_kernels(*backend, format));
+    QUERN_TRY(known.formats[format], kernels::probe_kernels(*backend, format, reader));
   }
   return true;
 }
@@ -175,6 +182,11 @@ Result<Machine> read_machine(const std::string& path) {
   machine.speeds.peaks.threads = static_cast<size_t>(threads);
   machine.memory = static_cast<uint64_t>(memory);
   machine.kernels = text_of(object, "kernels");
+  for (const json& read : object.value("reads", json::array())) {
+    if (!read.is_number() || !(read.get<double>() > 0))
+      return malformed(path, "reads must be positive");
+    machine.speeds.reads.push_back(read.get<double>());
+  }
   QUERN_TRY(machine.speeds.cpu, parse_speeds(object.value("speeds", json()), path));
   for (const json& device : object.value("devices", json::array())) {
     QUERN_CHECK(parse_device(device, path, machine));
@@ -189,6 +201,7 @@ Status write_machine(const std::string& path, const Machine& machine) {
                                    {"threads", machine.speeds.peaks.threads}};
   for (const Figure& figure : kFigures) object[figure.name] = machine.speeds.peaks.*figure.value;
   object["memory"] = machine.memory;
+  object["reads"] = machine.speeds.reads;
   object["speeds"] = speeds_json(machine.speeds.cpu);
   object["devices"] = json::array();
   for (const engine::DeviceProfile& device : machine.devices) {
@@ -222,6 +235,13 @@ void warn_if_busy(const bench::Moment& before, const bench::Moment& after) {
              others);
 }
 
+// Keeps a look at the memory; 0: there was no memory to look at.
+void keep(double read, std::vector<double>& reads) {
+  if (read <= 0) return;
+  reads.push_back(read);
+  if (reads.size() > kMostReads) reads.erase(reads.begin());
+}
+
 }  // namespace
 
 Result<Machine> this_machine(const MachineNeeds& needs) {
@@ -240,6 +260,7 @@ Result<Machine> this_machine(const MachineNeeds& needs) {
     machine.kernels = kernels::kernels_digest();
     machine.speeds.peaks = kernels::probe(threads);
   }
+  const kernels::MemoryReader reader(threads);
   for (size_t i = 0; i <= needs.devices.size(); ++i) {
     engine::DeviceSpeeds* speeds = &machine.speeds.cpu;
     if (i > 0) {
@@ -253,14 +274,15 @@ Result<Machine> this_machine(const MachineNeeds& needs) {
     };
     QUERN_TRY(const bool more,
               measure(open, i < needs.formats.size() ? needs.formats[i] : std::set<gguf::Format>(),
-                      *speeds));
+                      i == 0 ? &reader : nullptr, *speeds));
     changed = changed || more;
   }
+  keep(reader.look(), machine.speeds.reads);
   warn_if_busy(before, bench::now());
   std::error_code error;
-  if (changed && !folder.empty()) std::filesystem::create_directories(folder, error);
+  if (!folder.empty()) std::filesystem::create_directories(folder, error);
   // Without the file it is measured again the next time.
-  if (changed && !folder.empty() && !error) static_cast<void>(write_machine(path, machine));
+  if (!folder.empty() && !error) static_cast<void>(write_machine(path, machine));
   return machine;
 }
 

@@ -1,14 +1,15 @@
 // The profile of a machine as a JSON file: measured once, and carried to where a plan for another
 // machine is made.
-//   {"quern_machine": 2, "kernels": "0123456789abcdef", "cpu": "...", "threads": 8,
+//   {"quern_machine": 3, "kernels": "0123456789abcdef", "cpu": "...", "threads": 8,
 //    "read_bandwidth_one": 4.2e10, "read_bandwidth_all": ..., "int8_peak": ..., "fp32_peak": ...,
-//    "memory": 34359738368, "speeds": SPEEDS,
+//    "memory": 34359738368, "reads": [4.1e10, ...], "speeds": SPEEDS,
 //    "devices": [{"name": "vulkan:0", "description": "...", "in_host_memory": false,
 //                 "driver": "...", "memory": ..., "free": ..., "max_allocation": ...,
 //                 "speeds": SPEEDS}]}
-// with the members of kernels::MachineProfile, bytes/s and operations/s, and SPEEDS
+// with the members of kernels::MachineProfile, bytes/s and operations/s, the latest looks at the
+// memory (engine::MachineSpeeds::reads), and SPEEDS
 //   {"run": seconds, "operation": seconds,
-//    "formats": {"q4_K": {"decode_bytes": ..., "prefill_operations": ...}}}
+//    "formats": {"q4_K": {"decode_bytes": ..., "prefill_operations": ..., "read_bandwidth": ...}}}
 #pragma once
 
 #include <cstdint>
@@ -46,8 +47,8 @@ struct MachineNeeds {
 
 // This machine as stored in $XDG_CACHE_HOME/quern (~/.cache/quern). What is missing there, or was
 // measured with another processor, driver or with other kernels, is measured, which takes a few
-// seconds, and stored where that is possible. Errors: "out-of-memory", those of
-// engine::make_device.
+// seconds, and stored where that is possible; so is a look at the memory, each time. Errors:
+// "out-of-memory", those of engine::make_device.
 Result<Machine> this_machine(const MachineNeeds& needs);
 
 }  // namespace quern::tools

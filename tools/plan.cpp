@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "bench/model_source.h"
 #include "engine/synthetic_model.h"
 #include "tools/commands.h"
 #include "tools/machine_file.h"
@@ -79,6 +80,22 @@ Status choose_machine(PlanOptions& options, std::vector<std::set<gguf::Format>> 
   return {};
 }
 
+// Whether it stands for models that people use: not a toy, nor a few layers of a model.
+bool is_common(const engine::SyntheticShape& shape) {
+  const auto is_whole_of = [&](const engine::SyntheticShape& other) {
+    return shape.name.starts_with(fmt::format("{}-", other.name));
+  };
+  return !shape.name.starts_with("tiny") &&
+         std::ranges::none_of(engine::synthetic_shapes(), is_whole_of);
+}
+
+// What fits comes first, the fastest of it first of all, or else the smallest.
+bool ranks_before(const PlanRow& a, const PlanRow& b) {
+  if (a.fits != b.fits) return a.fits;
+  if (a.fits && a.speed && b.speed) return a.speed->decode > b.speed->decode;
+  return a.peak + a.device_peak < b.peak + b.device_peak;
+}
+
 // The common shapes, quantized as usual, on this machine.
 Status rank_shapes(PlanOptions& options) {
   using gguf::Format;
@@ -87,7 +104,7 @@ Status rank_shapes(PlanOptions& options) {
   request.freedom = {false, false};  // rows are compared, so that all are the same
   std::vector<PlanRow> rows;
   for (const engine::SyntheticShape& shape : engine::synthetic_shapes()) {
-    if (shape.name.starts_with("tiny")) continue;
+    if (!is_common(shape)) continue;
     for (const char* mix : {"Q4_K_M", "Q8_0"}) {
       QUERN_TRY(const gguf::File file,
                 engine::synthetic_model(shape, *engine::find_mix(mix), 0).outline("shape"));
@@ -105,14 +122,16 @@ Status rank_shapes(PlanOptions& options) {
       rows.push_back(std::move(row));
     }
   }
-  return write_stdout(row_table("model", rows));
+  std::ranges::stable_sort(rows, ranks_before);
+  return write_stdout(options.json ? ranking_json(rows) : row_table("model", rows));
 }
 
 Status plan(PlanOptions options) {
   if (options.no_mmap) options.request.access = gguf::OpenOptions::Access::kRead;
   if (options.what_fits) return rank_shapes(options);
   if (options.model.empty()) return bad_input("plan-model", "plan needs a MODEL, or --what-fits");
-  QUERN_TRY(const gguf::File file, gguf::File::open(options.model));
+  QUERN_TRY(const bench::ModelSource source, bench::ModelSource::parse(options.model));
+  QUERN_TRY(const gguf::File file, source.outline());
   QUERN_TRY(const engine::Model model, engine::read_model(file));
   // A layer may end up anywhere, so that every device is asked about every format.
   QUERN_TRY(auto formats, formats_needed(model, {}));
@@ -134,9 +153,11 @@ void add_plan(CLI::App& app, Run& run) {
       "  quern plan model.gguf\n"
       "  quern plan model.gguf --ctx 32768 --kv q8_0 --ram 16G\n"
       "  quern plan model.gguf --profile other-machine.json --json\n"
+      "  quern plan synth:llama-70b:Q4_K_M --ctx 131072\n"
       "  quern plan --what-fits");
   engine::EngineOptions& engine = options->request.engine;
-  command->add_option("MODEL", options->model, "GGUF model");
+  command->add_option("MODEL", options->model,
+                      "GGUF model, or synth:SHAPE:MIX (see quern synth --help)");
   auto* context = command
                       ->add_option("--ctx", engine.context,
                                    "context in tokens (0, the default: the model's, at most 8192)")

@@ -102,7 +102,7 @@ void leave_address_space(PlanRequest& request) {
   const auto room = kernels::address_space_room();
   const auto is_gpu = [](const std::string& name) { return name != engine::kReferenceDevice; };
   if (!room || std::ranges::none_of(request.engine.placement.devices, is_gpu)) return;
-  const uint64_t rest = *room - std::min(*room, engine::kDriverAddressSpace);
+  const uint64_t rest = *room - std::min(*room, engine::driver_address_space());
   if (request.budget && request.budget->bytes <= rest) return;
   request.budget = MemoryBudget{rest, "free in its address space (ulimit -v)"};
 }

@@ -39,7 +39,8 @@ std::string plan_json(const PlanReport& report);
 // The terms of a plan alone: a table and a bar for each heap, and where the layers are.
 std::string plan_table(const engine::MemoryPlan& plan, const PlanRequest& request);
 
-// Rows as a table.
+// Rows as a table, and as JSON: {"models": ROWS} with rows as plan_json has them.
 std::string row_table(std::string_view title, const std::vector<PlanRow>& rows);
+std::string ranking_json(const std::vector<PlanRow>& rows);
 
 }  // namespace quern::tools

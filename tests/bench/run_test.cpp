@@ -14,6 +14,7 @@
 #include "bench/core_clock.h"
 #include "bench/digest.h"
 #include "bench/model_source.h"
+#include "bench/tables.h"
 #include "bench/verify.h"
 #include "tests/json_schema.h"
 #include "tests/run_program.h"
@@ -76,6 +77,30 @@ TEST(Run, reportsEveryCombination) {
     for (const Json& row : result["waterfall"]) seconds += row["seconds"].get<double>();
     EXPECT_GT(seconds, 0);
   }
+}
+
+// Beside what is measured stands what the planner would have said, from speeds that are known.
+TEST(Run, showsWhatWasPlanned) {
+  Options options = small_options();
+  options.speeds.emplace();
+  options.speeds->peaks.threads = 2;
+  options.speeds->peaks.fp32_peak = 1e11;
+  for (const auto format : {gguf::Format::Q4_K, gguf::Format::Q6_K}) {
+    options.speeds->cpu.formats[format] = {1e10, 1e11, 1e10};
+  }
+  const Json report = run_quietly(options).report;
+  EXPECT_EQ(schema_violation(report), "");
+  for (const Json& result : report["results"]) {
+    const Json& planned = result["planned"];
+    const bool deep_prompt = result["test"] == "prefill" && result["depth"] != 0;
+    ASSERT_EQ(planned.is_null(), deep_prompt);
+    if (deep_prompt) continue;
+    EXPECT_GT(planned["tokens_per_second"].get<double>(), planned["interval"][0].get<double>());
+    EXPECT_LT(planned["tokens_per_second"].get<double>(), planned["interval"][1].get<double>());
+  }
+  EXPECT_THAT(to_text(report), HasSubstr("planned"));
+  options.threads = {1};  // the speeds are those of two
+  EXPECT_TRUE(run_quietly(options).report["results"][0]["planned"].is_null());
 }
 
 TEST(Run, tokensDependOnTheWorkAlone) {

@@ -33,6 +33,14 @@ TEST(Probe, oneThreadHasOneBandwidth) {
 
 TEST(Probe, worksWithMoreThreadsThanProcessors) { EXPECT_EQ(probe(9, kLittle).threads, 9u); }
 
+TEST(Probe, looksAtTheMemoryAgainAndAgain) {
+  const MemoryReader reader(2);
+  for (int look = 0; look < 2; ++look) {
+    EXPECT_GT(reader.look(), 1e7);
+    EXPECT_LT(reader.look(), 1e13);
+  }
+}
+
 TEST(Probe, hasNoBandwidthWithoutMemory) {
   EXPECT_EQ(probe(1, {.bytes = 0, .rounds = 1, .seconds = 0}).read_bandwidth_one, 0);
 }

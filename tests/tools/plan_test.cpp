@@ -218,13 +218,58 @@ TEST(Plan, ranksCommonShapes) {
   EXPECT_EQ(result.exit_code, 0) << result.err;
   EXPECT_THAT(result.out, ::testing::ContainsRegex("llama-8b Q4_K_M +5\\.[0-9]+ GiB  yes"));
   EXPECT_THAT(result.out, ::testing::ContainsRegex("llama-70b Q4_K_M +[0-9.]+ GiB  no"));
+  EXPECT_THAT(result.out, ::testing::ContainsRegex("qwen3-30b-a3b Q4_K_M +1[0-9.]+ GiB  no"));
+  EXPECT_THAT(result.out, Not(HasSubstr("qwen3-30b-a3b-6"))) << "a few layers of it";
+}
+
+TEST(Plan, ranksWhatFitsBySpeed) {
+  const test::TemporaryFolder folder;
+  const auto result = run_program(
+      {"plan", "--what-fits", "--profile", profile(folder, uint64_t{8} << 30), "--json"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const json models = json::parse(result.out)["models"];
+  EXPECT_GT(models.size(), 20u);
+  for (size_t i = 1; i < models.size(); ++i) {
+    const json &before = models[i - 1], &after = models[i];
+    ASSERT_GE(before["fits"].get<bool>(), after["fits"].get<bool>()) << i;
+    if (!after["fits"].get<bool>()) continue;
+    EXPECT_GE(before["speed"]["decode_tokens_per_s"], after["speed"]["decode_tokens_per_s"]) << i;
+  }
+}
+
+// Nothing of the 40 GB is written; the published sizes of its cache.
+TEST(Plan, plansShapesWithoutAFile) {
+  for (const auto& [context, text] : {std::pair("4096", "= 1.25 GiB"), {"131072", "= 40.0 GiB"}}) {
+    const auto result =
+        run_program({"plan", "synth:llama-70b:Q4_K_M", "--ctx", context, "--no-speed"});
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    EXPECT_THAT(result.out, HasSubstr(text));
+  }
+}
+
+// Memory that was seen to give 60 to 100 GB/s, and gives 80 now.
+TEST(Plan, coversTheMemoryThatWasSeen) {
+  const test::TemporaryFolder folder;
+  tools::Machine machine = *tools::read_machine(profile(folder, 0));
+  machine.speeds.cpu.formats.at(gguf::Format::Q4_K).read_bandwidth = 1e11;
+  machine.speeds.reads = {1e11, 6e10, 8e10};
+  ASSERT_TRUE(write_machine(folder.file("machine.json"), machine));
+  const std::vector<std::string> command = {"plan", "synth:llama-1b:Q4_K_M", "--profile",
+                                            folder.file("machine.json")};
+  const auto text = run_program(command);
+  EXPECT_THAT(text.out, HasSubstr("while memory gives 80.0 GB/s (60.0 to 100.0 in 3 looks)"));
+  const json speed = plan({"--profile", folder.file("machine.json")})["speed_empty_context"];
+  const double low = speed["decode_interval"][0], high = speed["decode_interval"][1];
+  const double now = speed["decode_tokens_per_s"];
+  EXPECT_LT(low, 0.8 * now);
+  EXPECT_GT(high, 1.2 * now);
 }
 
 TEST(Plan, refusesWrongProfilesInOneLine) {
   const test::TemporaryFolder folder;
   for (const std::string text :
-       {"", "[]", "{\"quern_machine\": 1}", "{\"quern_machine\": 2, \"threads\": 2}",
-        "{\"quern_machine\": 2, \"threads\": \"two\"}"}) {
+       {"", "[]", "{\"quern_machine\": 1}", "{\"quern_machine\": 3, \"threads\": 2}",
+        "{\"quern_machine\": 3, \"threads\": \"two\"}"}) {
     const std::string path = folder.write("p.json", std::as_bytes(std::span(text)));
     const auto result = run_program({"plan", kModel, "--profile", path});
     EXPECT_EQ(result.exit_code, 2);
