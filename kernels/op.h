@@ -113,6 +113,10 @@ struct Heads {
   uint32_t key_width;    // values per query and key head
   uint32_t value_width;  // values per value head
   uint32_t group = 0;    // of the layers that keep the same positions: index into Program::windows
+  // Values are the last value_width values of the keys, and kept once.
+  bool shared = false;
+
+  uint32_t kept_values() const { return shared ? 0 : value_width; }  // beside the key
 };
 
 // The norm of the heads of q or k.
@@ -133,6 +137,7 @@ struct QueryTemperature {
 };
 
 // Norm and rope of q (in place) and k, as far as given; k and v, if any, join the cache of `layer`.
+// Where values are shared with keys there is no v.
 struct CacheAppend {
   ValueId q, k, v;  // [queries * key_width], [keys * key_width], [keys * value_width]
   HeadNorm q_norm, k_norm;
@@ -152,10 +157,12 @@ struct Attention {
   WeightId sinks = kAbsent;  // [queries], F32: one more score per head, whose p has no v
 };
 
-// How experts are chosen: p = gate(z), z = router · x (+ bias); the `used` experts with the largest
-// p (+ selection_bias) are taken (ties: lower index), each with the share
-// w_e = scale * p_e (/ Σ of the p that are taken, if normalized). With groups > 1 only experts of
-// the best groups_used groups count; a group is as good as the sum of its two best experts.
+// How experts are chosen: p = gate(z), z = logit_scale * (router · x (+ bias)) of the x that
+// experts read, or with a norm of its own x = norm(in); the `used` experts with the largest p
+// (+ selection_bias) are taken (ties: lower index), each with the share
+// w_e = scale * p_e (/ Σ of the p that are taken, if normalized) (* factors_e). With groups > 1
+// only experts of the best groups_used groups count; a group is as good as the sum of its two best
+// experts.
 struct Routing {
   enum class Gate { kSoftmax, kSigmoid };
   Gate gate = Gate::kSoftmax;
@@ -164,6 +171,9 @@ struct Routing {
   uint32_t groups = 1, groups_used = 1;
   bool normalized = true;
   float scale = 1;
+  Norm norm = {};
+  float logit_scale = 1;
+  WeightId factors = kAbsent;  // [experts], F32
 };
 
 // Mixture of experts: out = add + Σ w_e · (down_e h_e (+ down_bias_e)) with the gated unit

@@ -70,7 +70,8 @@ void visit(Experts& op, const Present& show) {
   show.reads({&op.in, &op.add});
   show.norm(op.norm);
   show.weights({&op.router, &op.gate, &op.up, &op.down});
-  show.weights({&op.routing.bias, &op.routing.selection_bias});
+  show.norm(op.routing.norm);
+  show.weights({&op.routing.bias, &op.routing.selection_bias, &op.routing.factors});
   show.weights({&op.gate_bias, &op.up_bias, &op.down_bias});
   show.writes({&op.out});
 }

@@ -19,7 +19,7 @@ double bytes_per_value(CacheType type) {
 }
 
 double cache_bytes(const Heads& heads, CacheType type) {
-  return static_cast<double>(heads.keys) * (heads.key_width + heads.value_width) *
+  return static_cast<double>(heads.keys) * (heads.key_width + heads.kept_values()) *
          bytes_per_value(type);
 }
 

@@ -18,6 +18,7 @@ layout(constant_id = 3) const uint kRows = 1;
 layout(constant_id = 4) const uint kHeads = 1;
 layout(constant_id = 5) const uint kKeyWidth = 64;
 layout(constant_id = 6) const uint kValueWidth = 64;
+layout(constant_id = 7) const uint kShared = 0;
 layout(push_constant, scalar) uniform Push { AttentionPush push; };
 
 layout(buffer_reference, scalar, buffer_reference_align = 4) coherent buffer Partials {
@@ -133,6 +134,16 @@ void compute_weights() {
   barrier();
 }
 
+// Quad `quad` of a value: of a tile of values, or of keys whose last quads are the value.
+vec4 load_value(uint64_t tile, uint quad, uint position) {
+  if (kShared == 0) {
+    return load_quad(tile, kValueWidth, value_index(kValueWidth, quad, position),
+                     value_scale(kValueWidth, quad, position));
+  }
+  const uint key_quad = kKeyQuads - kValueQuads + quad;
+  return load_quad(tile, kKeyWidth, key_index(key_quad, position), key_scale(key_quad, position));
+}
+
 // Adds the weighted values of the first `count` positions of a block.
 void add_values(uint64_t tile, uint count) {
   const uint quad = self % kValueQuads, share = self / kValueQuads;
@@ -141,8 +152,7 @@ void add_values(uint64_t tile, uint count) {
     outputs[i] *= factors[min(share + i * kValueShares, kQueries - 1)];
   }
   for (uint p = 0; p < count; ++p) {
-    const vec4 value = load_quad(tile, kValueWidth, value_index(kValueWidth, quad, p),
-                                 value_scale(kValueWidth, quad, p));
+    const vec4 value = load_value(tile, quad, p);
     for (uint i = 0; i < kValuesEach; ++i) {
       const uint query = min(share + i * kValueShares, kQueries - 1);
       outputs[i] += weights[query * kCacheBlock + p] * value;
@@ -168,11 +178,12 @@ void attend_segment(uint first, uint last, uint table) {
   for (uint b = skipped + gl_WorkGroupID.y * share; b < end; ++b) {
     const uint block = Words(push.tables).at[table + b];
     barrier();  // positions are known, and the block before has been used
-    compute_scores(tile_address(push.keys, block, key_head, push.key_heads, kKeyWidth),
-                   b * kCacheBlock);
+    const uint64_t keys = tile_address(push.keys, block, key_head, push.key_heads, kKeyWidth);
+    compute_scores(keys, b * kCacheBlock);
     barrier();
     compute_weights();
-    add_values(tile_address(push.values, block, key_head, push.key_heads, kValueWidth),
+    add_values(kShared != 0 ? keys : tile_address(push.values, block, key_head, push.key_heads,
+                                                  kValueWidth),
                min(kCacheBlock, highest + 1 - b * kCacheBlock));
   }
   barrier();

@@ -16,6 +16,7 @@ shared float scores[kMaxExperts];
 shared uint keys[kMaxExperts];        // of the scores; 0 where a group is out
 shared uint group_keys[kMaxExperts];  // of the groups' scores
 shared float chosen[kMaxExperts];     // p by rank
+shared float factors[kMaxExperts];    // by rank
 
 // gates = softmax or sigmoid of the row's logits.
 void compute_gates(uint row) {
@@ -80,6 +81,7 @@ void choose(uint row) {
       const uint slot = row * push.used + rank;
       ExpertTiles(push.tiles).at[slot] = ExpertTile(e, slot, 1);
       chosen[rank] = gates[e];
+      factors[rank] = push.factors != 0 ? Floats(push.factors).at[e] : 1;
     }
   }
   barrier();
@@ -94,6 +96,6 @@ void main() {
   for (uint rank = 0; rank < push.used; ++rank) sum += chosen[rank];
   const float factor = push.normalized != 0 ? push.scale / max(sum, kSmallestSum) : push.scale;
   for (uint rank = gl_LocalInvocationID.x; rank < push.used; rank += gl_WorkGroupSize.x) {
-    Floats(push.shares).at[row * push.used + rank] = chosen[rank] * factor;
+    Floats(push.shares).at[row * push.used + rank] = chosen[rank] * factor * factors[rank];
   }
 }

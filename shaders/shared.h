@@ -146,6 +146,7 @@ struct ExpertTile {
 // and in the range of values
 //   values  [64 positions][value_width]
 //   scales  [64 positions][value_width / 32]      q8_0 only
+// Where values are shared with keys (kernels/op.h, Heads) there are only keys. All
 // with widths that 4 divides; the number of scales is rounded up. Types: f32, f16, int8.
 QUERN_CONSTANT kCacheF32 = 0;
 QUERN_CONSTANT kCacheF16 = 1;
@@ -218,7 +219,7 @@ QUERN_PUSH(CacheAppendPush, 128);
 // heads of one key/value head, and one of `splits` parts of the positions. With several splits each
 // writes a partial result, and the one that ends last merges them: no barrier is needed.
 // Specialization constants: 2 cache type, 3 kRows, 4 kHeads, 5 key_width, 6 value_width (at most
-// 4 * kAttentionWidth). kRows * kHeads <= kAttentionWidth; shared memory:
+// 4 * kAttentionWidth), 7 whether values are shared with keys. kRows * kHeads <= kAttentionWidth; shared memory:
 // kRows * kHeads * (key_width + 68) + kAttentionWidth words.
 // Grid: x = key_heads * ceil(query heads per key head / kHeads), y = splits, z = ceil(rows /
 // kRows).
@@ -250,11 +251,12 @@ QUERN_PUSH(AttentionPush, 96);
 // route: chooses experts. p = softmax or sigmoid of the logits; the `used` experts with the largest
 // p + selection_bias win (ties: lower index; NaN ranks last), out of the groups_used best of
 // `groups` groups, where a group is as good as the sum of its two best. share = scale * p / (sum of
-// the chosen p, if normalized). At most kMaxExperts experts. Grid: x is the row.
+// the chosen p, if normalized) * factors[expert]. At most kMaxExperts experts. Grid: x is the row.
 QUERN_CONSTANT kMaxExperts = 1024;
 struct RoutePush {
   uint64_t logits;                           // f32 [rows][experts]
   uint64_t selection_bias QUERN_DEFAULT(0);  // optional: f32 [experts]
+  uint64_t factors QUERN_DEFAULT(0);         // optional: f32 [experts]
   uint64_t tiles;                            // ExpertTile [rows][used]: one slot each, best first
   uint64_t shares;                           // f32 [rows][used]
   uint experts;
@@ -266,7 +268,7 @@ struct RoutePush {
   float scale QUERN_DEFAULT(1);
   uint pad QUERN_DEFAULT(0);
 };
-QUERN_PUSH(RoutePush, 64);
+QUERN_PUSH(RoutePush, 72);
 
 // expert_lists: sorts the slots of a step by expert, for matmul. Grid: one workgroup.
 struct ExpertListsPush {

@@ -57,6 +57,19 @@ void weigh(const Attention& op, Span seen, float* scores, const Partial& out) {
   softmax(scores, seen, 1, out);
 }
 
+// What tile_values does for one tile, of all `tiles` of a granule where values are shared with
+// keys.
+void add_shared_values(const TileLayout& layout, Span tiles, const std::byte* const* keys,
+                       const Span* seen, const Queries& queries, const float* weights,
+                       float* const* sums) {
+  const uint32_t first = tiles.begin * kTilePositions;
+  Span in_tiles[kMaxQueries];
+  for (size_t i = 0; i < queries.count; ++i) {
+    in_tiles[i] = part_of(seen[i], first, (tiles.end - tiles.begin) * kTilePositions);
+  }
+  shared_values(layout, keys, weights + first, kGranulePositions, in_tiles, queries.count, sums);
+}
+
 // The softmax of one granule for every query; some see some of it, and those that see nothing of it
 // get a partial without positions. weights: [kMaxQueries][kGranulePositions]. `next` is the granule
 // that this thread reads next: its first keys are fetched meanwhile.
@@ -78,7 +91,8 @@ void attend(const Granule& granule, const Queries& queries, float* weights, cons
     stages[t] = granule.keys(first + t);
     stages[tiles + t] = granule.values(first + t);
   }
-  std::fill_n(stages + 2 * tiles, kAhead, next.keys(0));
+  const auto last = layout.shared ? stages + tiles : stages + 2 * tiles;
+  std::fill(last, std::end(stages), next.keys(0));
 
   for (uint32_t t = 0; t < tiles; ++t) {
     tile_scores(layout, stages[t], queries.q, queries.count, weights + (first + t) * kTilePositions,
@@ -88,6 +102,8 @@ void attend(const Granule& granule, const Queries& queries, float* weights, cons
     weigh(granule.op, seen[i], weights + i * kGranulePositions, queries.partial[i]);
     std::fill_n(sums[i], layout.value_stride, 0.0f);
   }
+  if (layout.shared)
+    return add_shared_values(layout, {first, first + tiles}, stages, seen, queries, weights, sums);
   for (uint32_t t = 0; t < tiles; ++t) {
     const uint32_t position = (first + t) * kTilePositions;
     Span in_tile[kMaxQueries];
@@ -347,10 +363,13 @@ void run(const CacheAppend& op, Context& context) {
     warm(op.temperature, position, q, q_width);
     if (op.k == kAbsent) return;
     float* k = context.value(op.k) + row * heads.keys * heads.key_width;
-    const float* v = context.value(op.v) + row * heads.keys * heads.value_width;
     turn_k(row, k);
-    for (uint32_t h = 0; h < heads.keys; ++h, k += heads.key_width, v += heads.value_width) {
+    for (uint32_t h = 0; h < heads.keys; ++h, k += heads.key_width) {
       store_key(layout, context.cache.keys(op.layer, block, h), position % kTilePositions, k);
+    }
+    if (heads.shared) return;
+    const float* v = context.value(op.v) + row * heads.keys * heads.value_width;
+    for (uint32_t h = 0; h < heads.keys; ++h, v += heads.value_width) {
       store_value(layout, context.cache.values(op.layer, block, h), position % kTilePositions, v);
     }
   });

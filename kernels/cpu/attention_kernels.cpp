@@ -9,6 +9,7 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include "kernels/cpu/attention.h"
 #include "kernels/cpu/vector_math-inl.h"
 #include "kernels/cpu/vector_math.h"
 
@@ -244,6 +245,130 @@ void TileValues(const TileLayout& layout, const std::byte* tile, const float* we
   });
 }
 
+constexpr size_t kSums = 16;                 // of an output, by position mod 16
+constexpr size_t kVectors = kSums / kLanes;  // that hold them
+// Key rows that are summed together, in as many registers as elsewhere.
+constexpr size_t kKeyRows = std::max<size_t>(1, kColumns / kVectors);
+
+// s[j] + s[j + 8], of these s[j] + s[j + 4], and so on: one number.
+HWY_INLINE float AddHalves(const Vector (&sums)[kVectors]) {
+  Vector x[kVectors];
+  std::copy_n(sums, kVectors, x);
+  for (size_t half = kVectors / 2; half > 0; half /= 2) {
+    for (size_t v = 0; v < half; ++v) x[v] = hn::Add(x[v], x[v + half]);
+  }
+  HWY_ALIGN float lanes[kLanes];
+  hn::Store(x[0], Floats(), lanes);
+  for (size_t half = kLanes / 2; half > 0; half /= 2) {
+    for (size_t j = 0; j < half; ++j) lanes[j] += lanes[j + half];
+  }
+  return lanes[0];
+}
+
+// The weights of m queries over consecutive tiles, and what each of them sees.
+template <size_t m>
+struct Weighing {
+  const std::byte* const* tiles;
+  const float* weights[m];
+  Span seen[m];
+  Span all, common;
+};
+
+// out_i[r] for the n key rows from `row` on. Positions that a query does not see count nothing, as
+// zeros times zeros.
+template <CacheType type, size_t m, size_t n>
+HWY_INLINE void SumKeyRows(const Weighing<m>& w, const float* const (&factors)[m], size_t row,
+                           float (&out)[m][n]) {
+  const Floats d;
+  Vector sum[m][n][kVectors];
+  for (auto& rows : sum) SetZero(rows);
+  for (uint32_t j = w.all.begin / kSums * kSums; j < w.all.end; j += kSums) {
+    const bool whole = j >= w.common.begin && j + kSums <= w.common.end;
+    const std::byte* keys = w.tiles[j / kTilePositions] +
+                            (row * kTilePositions + j % kTilePositions) * kCodeBytes<type>;
+    for (size_t v = 0; v < kVectors; ++v) {
+      const auto position = hn::Iota(d, static_cast<float>(j + v * kLanes));
+      Vector x[n];
+      for (size_t r = 0; r < n; ++r) {
+        x[r] = Load<type>(keys + (r * kTilePositions + v * kLanes) * kCodeBytes<type>);
+      }
+      for (size_t i = 0; i < m; ++i) {
+        const Vector weight = hn::LoadU(d, factors[i] + j + v * kLanes);
+        if (whole) {
+          for (size_t r = 0; r < n; ++r) sum[i][r][v] = Fma(weight, x[r], sum[i][r][v]);
+          continue;
+        }
+        const auto sees = hn::And(hn::Ge(position, hn::Set(d, static_cast<float>(w.seen[i].begin))),
+                                  hn::Lt(position, hn::Set(d, static_cast<float>(w.seen[i].end))));
+        for (size_t r = 0; r < n; ++r) {
+          sum[i][r][v] =
+              Fma(hn::IfThenElseZero(sees, weight), hn::IfThenElseZero(sees, x[r]), sum[i][r][v]);
+        }
+      }
+    }
+  }
+  for (size_t i = 0; i < m; ++i) {
+    for (size_t r = 0; r < n; ++r) out[i][r] = AddHalves(sum[i][r]);
+  }
+}
+
+// The factors of the codes in the group of 32 that key row `row` belongs to: weights times scales.
+template <CacheType type, size_t m>
+HWY_INLINE void ScaleGranule(const TileLayout& layout, const Weighing<m>& w, size_t row,
+                             float (&out)[m][kGranulePositions]) {
+  const size_t scales = layout.key_scales + row / kScaleGroup * kTilePositions * sizeof(uint16_t);
+  for (uint32_t t = w.all.begin / kTilePositions; t * kTilePositions < w.all.end; ++t) {
+    const float* weights[m];
+    float scaled[m][kTilePositions];
+    for (size_t i = 0; i < m; ++i) weights[i] = w.weights[i] + t * kTilePositions;
+    ScaleWeights(weights, w.tiles[t] + scales, kTilePositions, scaled);
+    for (size_t i = 0; i < m; ++i)
+      std::copy_n(scaled[i], kTilePositions, out[i] + t * kTilePositions);
+  }
+}
+
+template <CacheType type, size_t m>
+void SharedRows(const TileLayout& layout, const Weighing<m>& w, float* const* out) {
+  const size_t first = layout.key_width - layout.value_width;
+  const float* factors[m];
+  std::copy_n(w.weights, m, factors);
+  float scaled[m][type == CacheType::kQ8_0 ? kGranulePositions : 1];
+  const auto sum_rows = [&](auto n, size_t row) HWY_ATTR {
+    float sums[m][n];
+    SumKeyRows<type, m, n>(w, factors, row, sums);
+    for (size_t i = 0; i < m; ++i) std::copy_n(sums[i], size_t{n}, out[i] + row - first);
+  };
+  for (size_t row = first; row < layout.key_width;) {
+    const size_t end = std::min<size_t>(layout.key_width, (row / kScaleGroup + 1) * kScaleGroup);
+    if constexpr (type == CacheType::kQ8_0) {
+      ScaleGranule<type>(layout, w, row, scaled);
+      for (size_t i = 0; i < m; ++i) factors[i] = scaled[i];
+    }
+    for (; row + kKeyRows <= end; row += kKeyRows) {
+      sum_rows(std::integral_constant<size_t, kKeyRows>(), row);
+    }
+    for (; row < end; ++row) sum_rows(std::integral_constant<size_t, 1>(), row);
+  }
+}
+
+void SharedValues(const TileLayout& layout, const std::byte* const* tiles, const float* weights,
+                  size_t stride, const Span* seen, size_t count, float* const* out) {
+  ForType(layout.type, [&](auto type) {
+    ForRows(count, [&](auto m, size_t i) {
+      Weighing<m> w = {
+          .tiles = tiles, .weights = {}, .seen = {}, .all = seen[i], .common = seen[i]};
+      for (size_t k = 0; k < m; ++k) {
+        w.weights[k] = weights + (i + k) * stride;
+        w.seen[k] = seen[i + k];
+        w.all = {std::min(w.all.begin, w.seen[k].begin), std::max(w.all.end, w.seen[k].end)};
+        w.common = {std::max(w.common.begin, w.seen[k].begin),
+                    std::min(w.common.end, w.seen[k].end)};
+      }
+      SharedRows<type, m>(layout, w, out + i);
+    });
+  });
+}
+
 void Softmax(float* w, Span seen, float scale, const Partial& out) {
   const Floats d;
   constexpr float kLowest = -std::numeric_limits<float>::infinity();
@@ -288,6 +413,7 @@ namespace quern::kernels::cpu {
 
 HWY_EXPORT(TileScores);
 HWY_EXPORT(TileValues);
+HWY_EXPORT(SharedValues);
 HWY_EXPORT(Softmax);
 HWY_EXPORT(Merge);
 
@@ -301,6 +427,11 @@ void tile_values(const TileLayout& layout, const std::byte* tile, const float* w
                  const std::byte* ahead) {
   HWY_DYNAMIC_DISPATCH(TileValues)
   (layout, tile, weights, weight_stride, seen, count, out, ahead);
+}
+
+void shared_values(const TileLayout& layout, const std::byte* const* tiles, const float* weights,
+                   size_t weight_stride, const Span* seen, size_t count, float* const* out) {
+  HWY_DYNAMIC_DISPATCH(SharedValues)(layout, tiles, weights, weight_stride, seen, count, out);
 }
 
 void softmax(float* w, Span seen, float scale, const Partial& out) {

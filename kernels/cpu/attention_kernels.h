@@ -30,6 +30,13 @@ void tile_values(const TileLayout& layout, const std::byte* values, const float*
                  size_t weight_stride, const Span* seen, size_t count, float* const* out,
                  const std::byte* ahead);
 
+// The same where values are shared with keys, for consecutive tiles at once: seen[i] and weights
+// count from the first position of tiles[0]. out_i[d] = Σ weight_ij * k_j[key_width - value_width +
+// d] for d < value_width: 16 sums by position mod 16, each a chain over positions ascending, which
+// are then added as those of `finish` are.
+void shared_values(const TileLayout& layout, const std::byte* const* tiles, const float* weights,
+                   size_t weight_stride, const Span* seen, size_t count, float* const* out);
+
 // A softmax before its division: f32, in this order.
 struct Partial {
   float* data;

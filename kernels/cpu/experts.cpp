@@ -32,17 +32,21 @@ class Mixture {
         down_(context.weights[op.down]) {}
 
   void run() {
-    const Norm& norm = op_.norm;
     const float* x = context_.value(op_.in);
     const size_t width = context_.width(op_.in);
-    const LinearInput input =
-        prepare_input(x, width, rows_, norm, context_.floats(context_.workspace.normed),
-                      form_of(router_), context_.memory + context_.workspace.forms, context_);
+    const auto prepare = [&](const Norm& norm, InputForms forms) {
+      return prepare_input(x, width, rows_, norm, context_.floats(context_.workspace.normed), forms,
+                           context_.memory + context_.workspace.forms, context_);
+    };
+    const bool own_norm = op_.routing.norm.weight != kAbsent;
+    LinearInput input = prepare(own_norm ? op_.routing.norm : op_.norm, form_of(router_));
     const LinearTask route{.input = input,
                            .matrix = Matrix::of(router_),
                            .bias = context_.vector(op_.routing.bias),
+                           .scale = op_.routing.logit_scale,
                            .out = floats(parts_.router_logits)};
     run_linear({&route, 1}, context_);
+    if (own_norm) input = prepare(op_.norm, {});
     context_.pool.run(rows_, [&](size_t row, size_t) { choose(row); });
     const std::vector<Bucket> buckets = gather(input);
     run_experts(buckets);
@@ -58,6 +62,8 @@ class Mixture {
     float* shares = floats(parts_.shares) + row * op_.used;
     choose_experts({logits, count}, op_.routing, context_.vector(op_.routing.selection_bias),
                    {chosen, op_.used}, shares);
+    const float* factors = context_.vector(op_.routing.factors);
+    for (uint32_t i = 0; factors && i < op_.used; ++i) shares[i] *= factors[chosen[i]];
   }
 
   // Orders (row, rank) pairs by expert and copies each row's input into its slots.

@@ -7,13 +7,14 @@ TileLayout::TileLayout(const Heads& heads, CacheType cache_type)
     : type(cache_type),
       key_width(heads.key_width),
       value_width(heads.value_width),
-      value_stride((heads.value_width + kScaleGroup - 1) / kScaleGroup * kScaleGroup) {
+      value_stride((heads.value_width + kScaleGroup - 1) / kScaleGroup * kScaleGroup),
+      shared(heads.shared) {
   const size_t row_bytes = kTilePositions * code_bytes();  // of one value of all positions
   const size_t scale_bytes = type == CacheType::kQ8_0 ? kTilePositions * sizeof(uint16_t) : 0;
   key_scales = align_up(key_width * row_bytes);
   key_bytes = align_up(key_scales + (key_width + kScaleGroup - 1) / kScaleGroup * scale_bytes);
   value_scales = align_up(value_stride * row_bytes);
-  value_bytes = align_up(value_scales + value_stride / kScaleGroup * scale_bytes);
+  value_bytes = shared ? 0 : align_up(value_scales + value_stride / kScaleGroup * scale_bytes);
 }
 
 CpuCache::CpuCache(const Program& program, CacheType type, const BlockCounts& blocks) {

@@ -6,10 +6,11 @@
 // and apart from it
 //   values  [64 positions][value_stride]      so that a vector lane is a value
 //   scales  [value_stride / 32][64 positions] (q8_0)
-// with value_stride = value_width rounded up to 32. Eight blocks lie together, and in them what one
-// head keeps: [block / 8][layer][head][keys, values][block % 8], per group of layers. A sequence
-// whose blocks follow one another is then read in long runs, which the processor's own prefetching
-// follows, and a short one touches little memory.
+// with value_stride = value_width rounded up to 32. Where values are shared with keys there are
+// only keys. Eight blocks lie together, and in them what one head keeps: [block /
+// 8][layer][head][keys, values][block % 8], per group of layers. A sequence whose blocks follow one
+// another is then read in long runs, which the processor's own prefetching follows, and a short one
+// touches little memory.
 #pragma once
 
 #include <algorithm>
@@ -37,6 +38,7 @@ struct TileLayout {
 
   CacheType type;
   uint32_t key_width, value_width, value_stride;
+  bool shared;  // values are the last value_width of a key, there are no tiles of values
   size_t key_scales, key_bytes;      // offset in a tile of keys, and its size
   size_t value_scales, value_bytes;  // the same of values
 };

@@ -195,7 +195,8 @@ class ReferenceCache final : public Cache {
            layers_[layer] + index * entry_floats(heads);
   }
   float* value(uint32_t layer, uint32_t block, uint32_t position, uint32_t head) const {
-    return key(layer, block, position, head) + heads_[layer].key_width;
+    const Heads& heads = heads_[layer];
+    return key(layer, block, position, head) + entry_floats(heads) - heads.value_width;
   }
 
  private:
@@ -207,7 +208,7 @@ class ReferenceCache final : public Cache {
   };
 
   static size_t entry_floats(const Heads& heads) {
-    return size_t{heads.key_width} + heads.value_width;
+    return size_t{heads.key_width} + heads.kept_values();
   }
 
   const std::vector<Heads> heads_;
@@ -320,6 +321,7 @@ class ReferenceExecutable final : public Executable {
       for (uint32_t h = 0; op.k != kAbsent && h < heads.keys; ++h) {
         std::copy_n(at(op.k, row * heads.keys + h, heads.key_width), heads.key_width,
                     cache_.key(op.layer, block(op.layer, row, position), position, h));
+        if (heads.shared) continue;
         std::copy_n(at(op.v, row * heads.keys + h, heads.value_width), heads.value_width,
                     cache_.value(op.layer, block(op.layer, row, position), position, h));
       }
@@ -368,8 +370,13 @@ class ReferenceExecutable final : public Executable {
 
   void run(const Experts& op) {
     const Rows x = normalized(op.in, op.router, op.norm);
-    Rows logits = multiply(op.router, 0, x);
+    const bool own_norm = op.routing.norm.weight != kAbsent;
+    Rows logits =
+        multiply(op.router, 0, own_norm ? normalized(op.in, op.router, op.routing.norm) : x);
     if (op.routing.bias != kAbsent) add_bias(weight_row(op.routing.bias, 0), 0, logits);
+    for (Row& row : logits) {
+      for (float& z : row) z *= op.routing.logit_scale;
+    }
     Rows y;
     for (size_t row = 0; row < x.size(); ++row) y.push_back(mixture(op, x[row], logits[row]));
     store(y, {.weight = op.down, .out = op.out, .add = op.add});
@@ -377,8 +384,10 @@ class ReferenceExecutable final : public Executable {
 
   // Σ w_e · down_e(activation(gate_e x) * up_e x).
   Row mixture(const Experts& op, const Row& x, const Row& logits) const {
-    const auto [chosen, shares] =
+    auto [chosen, shares] =
         choose(op.routing, logits, weight_row(op.routing.selection_bias, 0), op.used);
+    const Row factors = weight_row(op.routing.factors, 0);
+    for (size_t i = 0; !factors.empty() && i < chosen.size(); ++i) shares[i] *= factors[chosen[i]];
     const auto apply = [&](WeightId weight, WeightId bias, uint32_t expert, const Row& input) {
       Rows y = multiply(weight, expert, {input});
       if (bias != kAbsent) add_bias(weight_row(bias, 0), expert * y[0].size(), y);

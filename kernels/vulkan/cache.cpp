@@ -26,7 +26,7 @@ std::vector<uint64_t> part_bytes(const Program& program, CacheType type) {
   for (const Heads& heads : program.layers) {
     const uint64_t entries = uint64_t{heads.keys} * kBlockPositions;
     bytes.push_back(entries * entry_bytes(heads.key_width, type));
-    bytes.push_back(entries * entry_bytes(heads.value_width, type));
+    bytes.push_back(entries * entry_bytes(heads.kept_values(), type));
   }
   return bytes;
 }
@@ -77,7 +77,7 @@ Result<std::unique_ptr<VulkanCache>> VulkanCache::make(Device& device, const Pro
 void VulkanCache::copy_block(uint32_t group, uint32_t from, uint32_t to) {
   const Status copied = device_.run([&](VkCommandBuffer commands) {
     for (size_t i = 0; i < block_bytes_.size(); ++i) {
-      if (groups_[i / 2] != group) continue;
+      if (groups_[i / 2] != group || block_bytes_[i] == 0) continue;
       const uint64_t bytes = block_bytes_[i], start = arena_.offset(i);
       const VkBufferCopy region = {start + from * bytes, start + to * bytes, bytes};
       const VkBuffer buffer = arena_.buffer(i).handle();

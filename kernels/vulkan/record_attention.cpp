@@ -89,7 +89,8 @@ Status OpRecorder::operate(const CacheAppend& op) {
       .slope = op.temperature.slope,
       .slope_length = op.temperature.length};
   const uint32_t q_parts = parts_of(op.q_norm, heads.queries);
-  const Groups groups = {q_parts + parts_of(op.k_norm, keys_own) + keys_own, shape_.rows};
+  const uint32_t v_parts = heads.shared ? 0 : keys_own;
+  const Groups groups = {q_parts + parts_of(op.k_norm, keys_own) + v_parts, shape_.rows};
   Access access = {{q}, {q}};
   if (keys_own > 0) access = {{q, k, v}, {q, keys, values}};
   recorder_.dispatch(*kernel, push, groups, std::move(access));
@@ -106,7 +107,8 @@ Status OpRecorder::operate(const Attention& op) {
                                 tiling.rows,
                                 tiling.heads,
                                 heads.key_width,
-                                heads.value_width};
+                                heads.value_width,
+                                heads.shared};
   QUERN_TRY(const Kernel* kernel, b_.device.kernel("attention", constants));
   const Range q = rows(op.q, shape_.rows, uint64_t{heads.queries} * heads.key_width);
   const Range out = rows(op.out, shape_.rows, uint64_t{heads.queries} * heads.value_width);

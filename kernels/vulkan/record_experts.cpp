@@ -53,6 +53,7 @@ Status OpRecorder::operate(const Experts& op) {
   }
   if (op.gate == op.up && fused_bytes(op) % 16 != 0)
     return unsupported("fused experts of this width");
+  if (op.routing.norm.kind != Norm::Kind::kRms) return unsupported("routers with a layer norm");
   QUERN_TRY(const Range in, normed_input(op.in, op.norm, b_.program.weights[op.router].in()));
   const bool tiled = offers_tiled(op.gate) && offers_tiled(op.up) && offers_tiled(op.down);
   const Mixture mixture = {op, in, shape_.rows * op.used, expert_bytes(b_.program, op, shape_.rows),
@@ -71,17 +72,22 @@ Status OpRecorder::choose_experts(const Mixture& mixture) {
   const Range logits = part_of(mixture, kRouterLogits), choices = part_of(mixture, kChoices);
   const Range shares = part_of(mixture, kShares);
   Product router = {.weight = op.router, .rows = shape_.rows};
-  router.push.x = mixture.in.address;
-  fuse_norm(op.norm, router.push);
+  const bool own_norm = op.routing.norm.weight != kAbsent;
+  const Range in =
+      own_norm ? rows(op.in, shape_.rows, b_.program.weights[op.router].in()) : mixture.in;
+  router.push.x = in.address;
+  fuse_norm(own_norm ? op.routing.norm : op.norm, router.push);
   router.push.bias = b_.weights.address_or_null(op.routing.bias);
+  router.push.scale = op.routing.logit_scale;
   router.push.out_rows = logits.address;
-  router.access = {{mixture.in}, {logits}};
+  router.access = {{in}, {logits}};
   QUERN_CHECK(multiply(router));
 
   QUERN_TRY(const Kernel* route, b_.device.kernel("route", kWidth));
   const shaders::RoutePush push = {
       .logits = logits.address,
       .selection_bias = b_.weights.address_or_null(op.routing.selection_bias),
+      .factors = b_.weights.address_or_null(op.routing.factors),
       .tiles = choices.address,
       .shares = shares.address,
       .experts = experts,

@@ -48,9 +48,10 @@ struct AttentionLayer {
     k = storable ? small.embed(heads.keys * heads.key_width,
                                storable_table(small, heads.keys, heads.key_width))
                  : small.embed(heads.keys * heads.key_width);
-    v = storable ? small.embed(heads.keys * heads.value_width,
-                               storable_table(small, heads.keys, heads.value_width))
-                 : small.embed(heads.keys * heads.value_width);
+    const uint32_t v_width = heads.keys * heads.value_width;
+    v = heads.shared ? kAbsent
+        : storable   ? small.embed(v_width, storable_table(small, heads.keys, heads.value_width))
+                     : small.embed(v_width);
     out = small.program.add_value(heads.queries * heads.value_width);
     small.program.ropes = {Rope{}};
     small.program.layers = {heads};
@@ -99,18 +100,18 @@ TEST_P(AttentionShapes, equalsTheReferenceAcrossGranulesForEveryCacheType) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Heads, AttentionShapes,
-                         testing::Values(Heads{1, 1, 16, 16}, Heads{2, 1, 64, 64},
-                                         Heads{6, 2, 80, 80}, Heads{5, 1, 64, 32},
-                                         Heads{8, 1, 128, 128}, Heads{14, 2, 16, 80},
-                                         Heads{4, 4, 128, 64}, Heads{20, 1, 16, 16}),
-                         [](const auto& test) {
-                           const Heads& heads = test.param;
-                           return std::to_string(heads.queries) + "to" +
-                                  std::to_string(heads.keys) + "x" +
-                                  std::to_string(heads.key_width) + "and" +
-                                  std::to_string(heads.value_width);
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    Heads, AttentionShapes,
+    testing::Values(Heads{1, 1, 16, 16}, Heads{2, 1, 64, 64}, Heads{6, 2, 80, 80},
+                    Heads{5, 1, 64, 32}, Heads{8, 1, 128, 128}, Heads{14, 2, 16, 80},
+                    Heads{4, 4, 128, 64}, Heads{20, 1, 16, 16}, Heads{16, 1, 96, 64, 0, true},
+                    Heads{6, 2, 82, 75, 0, true}),
+    [](const auto& test) {
+      const Heads& heads = test.param;
+      return std::to_string(heads.queries) + "to" + std::to_string(heads.keys) + "x" +
+             std::to_string(heads.key_width) + "and" + std::to_string(heads.value_width) +
+             (heads.shared ? "shared" : "");
+    });
 
 // Keys and values of deviation 1 in a cache that rounds them. q8_0: a step is max|x| / 127 with
 // max|x| about 2.4, so each value is off by 2.4 / 127 / sqrt(12) = 0.55 %, and f16 by at most
@@ -198,8 +199,11 @@ TEST(Attention, sequencesThatForkShareBlocksAndNothingElse) {
   }
 }
 
-TEST(Attention, givesTheSameBitsForAnyThreadsInstructionSetAndBatch) {
-  AttentionLayer layer({6, 2, 80, 48}, false);
+class AttentionBits : public testing::TestWithParam<bool> {};
+
+TEST_P(AttentionBits, areTheSameForAnyThreadsInstructionSetAndBatch) {
+  AttentionLayer layer(
+      {.queries = 6, .keys = 2, .key_width = 80, .value_width = 48, .shared = GetParam()}, false);
   layer.attention().softcap = 4;
   layer.attention().sinks = layer.small.vector(6, 0, 1);
   const uint32_t past = 1000, rows = 40;  // over the border of a granule
@@ -230,12 +234,15 @@ TEST(Attention, givesTheSameBitsForAnyThreadsInstructionSetAndBatch) {
   }
 }
 
+INSTANTIATE_TEST_SUITE_P(SharedValues, AttentionBits, testing::Bool());
+
 TEST(Attention, showsNotANumberToTheRowsThatSeeItOnly) {
   const uint32_t bad = 517, past = 510, rows = 12;
-  for (const bool in_key : {true, false}) {
-    AttentionLayer layer({2, 1, 32, 32});
+  enum { kKey, kValue, kShared };
+  for (const auto where : {kKey, kValue, kShared}) {
+    AttentionLayer layer({2, 1, 32, 32, 0, where == kShared});
     const int32_t token = 13;
-    auto& table = layer.small.weights[in_key ? 1 : 2];
+    auto& table = layer.small.weights[where == kValue ? 2 : 1];
     const std::vector<float> nans(32, NAN);
     auto bytes = std::vector<std::byte>(table.bytes.begin(), table.bytes.end());
     std::memcpy(&bytes[token * 32 * sizeof(float)], nans.data(), 32 * sizeof(float));
