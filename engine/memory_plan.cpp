@@ -114,10 +114,10 @@ std::vector<CacheTerms> cache_terms(const Model& model, const MemoryPlan& plan) 
     const uint64_t positions = plan.layers[i].cache_blocks * kernels::kBlockPositions;
     const auto same = std::ranges::find_if(terms, [&](const CacheTerms& t) {
       return t.kv_heads == heads.keys && t.key_width == heads.key_width &&
-             t.value_width == heads.value_width && t.positions == positions;
+             t.value_width == heads.kept_values() && t.positions == positions;
     });
     if (same == terms.end()) {
-      terms.push_back({1, heads.keys, heads.key_width, heads.value_width, value, positions,
+      terms.push_back({1, heads.keys, heads.key_width, heads.kept_values(), value, positions,
                        plan.layers[i].cache});
     } else {
       ++same->layers;
@@ -140,7 +140,7 @@ uint64_t session_bytes(const EngineOptions& options, const Config& config) {
 // Huge pages are taken whole. Rows that are gathered from such a weight do not count.
 struct MovedBytes {
   uint64_t from = 0, packed = 0;
-  uint64_t stacked = 0;   // copied from the file as they are, see StackedWeight
+  uint64_t stacked = 0;   // copied from the file, see StackedWeight
   uint64_t stacking = 0;  // the largest copy that is freed when it has moved
 };
 
@@ -148,8 +148,14 @@ MovedBytes moved_bytes(const EngineOptions& options, const Model& model, const W
   const std::vector<kernels::DeviceProgram>& devices = where.split.devices;
   MovedBytes moved;
   std::set<std::string_view> names;  // a tensor may be two weights: embedding and output
+  const auto file_bytes = [&](const kernels::WeightInfo& weight) {
+    for (const StackedWeight& stacked : model.stacked) {
+      if (model.program.weights[stacked.weight].name == weight.name) return stacked.file_bytes();
+    }
+    return weight.bytes();
+  };
   const auto move = [&](const kernels::WeightInfo& weight) {
-    if (names.insert(weight.name).second) moved.from += weight.bytes();
+    if (names.insert(weight.name).second) moved.from += file_bytes(weight);
   };
   const kernels::Program& own = devices[0].program;
   for (kernels::WeightId id = 0; id < own.weights.size(); ++id) {

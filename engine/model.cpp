@@ -8,6 +8,7 @@
 
 #include "engine/models/families.h"
 #include "gguf/exceptions.h"
+#include "kernels/quantize/quantizer.h"
 
 namespace quern::engine {
 namespace {
@@ -56,6 +57,19 @@ tl::unexpected<Error> refuse(const gguf::File& file, ErrorKind kind, std::string
   return error;
 }
 
+// A matrix [in, out] as f32 [out, in].
+void append_transposed(const gguf::TensorView& matrix, std::vector<std::byte>& to) {
+  const size_t in = matrix.row_values(), out = matrix.rows();
+  std::vector<float> rows(in * out), columns(in * out);
+  kernels::Quantizer(1).convert({matrix.format, in}, matrix.bytes, gguf::Format::F32, {},
+                                std::as_writable_bytes(std::span(rows)));
+  for (size_t i = 0; i < in; ++i) {
+    for (size_t o = 0; o < out; ++o) columns[i * out + o] = rows[o * in + i];
+  }
+  const auto bytes = std::as_bytes(std::span(columns));
+  to.insert(to.end(), bytes.begin(), bytes.end());
+}
+
 }  // namespace
 
 std::vector<std::string_view> supported_architectures() {
@@ -85,12 +99,22 @@ Result<Model> read_model(const gguf::File& file) {
   return catch_exceptions([&] { return family->read(file); });
 }
 
+uint64_t StackedWeight::file_bytes() const {
+  uint64_t sum = 0;
+  for (const gguf::TensorView& piece : pieces) sum += piece.bytes.size();
+  return sum;
+}
+
 void stack_weights(const gguf::File& file, Model& model) {
   for (StackedWeight& stacked : model.stacked) {
     stacked.bytes.clear();
     stacked.bytes.reserve(model.program.weights[stacked.weight].bytes());
     for (const gguf::TensorView& piece : stacked.pieces) {
-      stacked.bytes.insert(stacked.bytes.end(), piece.bytes.begin(), piece.bytes.end());
+      if (stacked.transposed) {
+        append_transposed(piece, stacked.bytes);
+      } else {
+        stacked.bytes.insert(stacked.bytes.end(), piece.bytes.begin(), piece.bytes.end());
+      }
       file.release(piece.bytes);
     }
     model.weights[stacked.weight].bytes = stacked.bytes;

@@ -34,17 +34,21 @@ struct LongRope {
   kernels::Rope rope = {};
 };
 
-// A weight that the file stores in pieces: old Mixtral files have a tensor for each expert.
+// A weight that the file stores in pieces: old Mixtral files have a tensor for each expert, and old
+// DeepSeek files one matrix whose rows are keys and values of all heads in turn.
 struct StackedWeight {
   kernels::WeightId weight;
-  std::vector<gguf::TensorView> pieces;  // one expert each, in order
+  std::vector<gguf::TensorView> pieces;  // one matrix each, in order
+  bool transposed = false;               // of each matrix, in f32; else as they are
   std::vector<std::byte> bytes = {};     // theirs, one after another; see stack_weights
+
+  uint64_t file_bytes() const;
 };
 
 struct Model {
   Config config;
   kernels::Program program;
-  std::vector<gguf::TensorView> weights;  // by WeightId, views into the file
+  std::vector<gguf::TensorView> weights;  // by WeightId, views into the file and `stacked`
   std::vector<StackedWeight> stacked;     // whose view in weights is without bytes at first
   std::vector<std::string> warnings;      // one sentence each
   LongRope long_rope = {};

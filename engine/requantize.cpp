@@ -118,7 +118,11 @@ Status apply_override(const gguf::File& file, const FormatOverride& rule,
   const gguf::TensorView* vector = nullptr;
   const gguf::FormatInfo& format = gguf::info(rule.format);
   for (TensorPlan& entry : plan) {
-    if (!matches(rule.pattern, entry.tensor->name)) continue;
+    const auto expert = expert_tensor(entry.tensor->name);
+    if (!matches(rule.pattern, entry.tensor->name) &&
+        !(expert && matches(rule.pattern, expert->stack))) {
+      continue;
+    }
     if (!format.is_float() && entry.tensor->rows() == 1) {
       vector = entry.tensor;
       continue;
@@ -140,6 +144,22 @@ Status apply_override(const gguf::File& file, const FormatOverride& rule,
   }
   return refuse(file, "quantize-pattern",
                 fmt::format("no tensor is called {}", escape(rule.pattern)));
+}
+
+// Experts that are apart are read as one stack, which has one format.
+Status check_stacks(const gguf::File& file, const MixTensors& mixed,
+                    std::span<const TensorPlan> plan) {
+  std::map<size_t, const TensorPlan*> first;
+  for (size_t i = 0; i < plan.size(); ++i) {
+    const TensorPlan& other = *first.emplace(mixed.of[i], &plan[i]).first->second;
+    if (plan[i].format == other.format) continue;
+    return refuse(file, "quantize-experts",
+                  fmt::format("{} would be {} and {} {}: experts of a layer need one format, let a "
+                              "pattern match all of them",
+                              escape(other.tensor->name), gguf::info(other.format).name,
+                              escape(plan[i].tensor->name), gguf::info(plan[i].format).name));
+  }
+  return {};
 }
 
 // One file being written: converts its tensors one after the other.
@@ -268,6 +288,7 @@ Result<std::vector<TensorPlan>> plan_formats(const gguf::File& file, const Mix& 
     plan.push_back({&tensor, formats[mixed.of[i]].value_or(tensor.format)});
   }
   for (const FormatOverride& rule : overrides) QUERN_CHECK(apply_override(file, rule, plan));
+  QUERN_CHECK(check_stacks(file, mixed, plan));
   return plan;
 }
 

@@ -103,31 +103,25 @@ kernels::WeightId ModelBuilder::bind(const std::string& name, Shape shape) {
   return tensor ? add(*tensor, expected) : kAbsent;
 }
 
-kernels::WeightId ModelBuilder::bind_experts(uint32_t layer, std::string_view stem, uint64_t in,
-                                             uint64_t out) {
-  const std::string whole = layer_name(layer, fmt::format("{}_exps.weight", stem));
-  const auto piece_name = [&](uint32_t expert) {
-    return layer_name(layer, fmt::format("{}.{}.weight", stem, expert));
-  };
-  const uint32_t count = config().experts;
-  if (has(whole) || !has(piece_name(0))) return bind(whole, {in, out, count});
+kernels::WeightId ModelBuilder::bind_slices(const gguf::TensorView& matrix, std::string name,
+                                            const Slices& slices) {
   std::vector<gguf::TensorView> pieces;
-  for (uint32_t expert = 0; expert < count; ++expert) {
-    const gguf::TensorView* piece = use(piece_name(expert), {in, out, 1, 1});
-    if (!piece) return kAbsent;
-    pieces.push_back(*piece);
-    if (piece->format == pieces[0].format) continue;
-    reject("tensor-shape", fmt::format("tensor {}: type {}, but {} has {}", escape(piece->name),
-                                       info(piece->format).name, escape(pieces[0].name),
-                                       info(pieces[0].format).name));
-    return kAbsent;
+  for (uint64_t i = 0; i < slices.count; ++i) {
+    gguf::TensorView piece = matrix;
+    piece.shape[1] = slices.rows;
+    piece.bytes = matrix.bytes.subspan((slices.first + i * slices.step) * matrix.row_bytes(),
+                                       slices.rows * matrix.row_bytes());
+    pieces.push_back(piece);
   }
-  gguf::TensorView stacked = pieces[0];
+  gguf::TensorView stacked = matrix;
   stacked.dims = 3;
   stacked.bytes = {};
-  const kernels::WeightId id = add(stacked, {in, out, count, 1});
-  model_.program.weights[id].name = whole;
-  model_.stacked.push_back({id, std::move(pieces)});
+  if (slices.transposed) stacked.format = gguf::Format::F32;
+  const uint64_t in = matrix.shape[0], rows = slices.rows;
+  const kernels::WeightId id =
+      add(stacked, {slices.transposed ? rows : in, slices.transposed ? in : rows, slices.count, 1});
+  model_.program.weights[id].name = std::move(name);
+  model_.stacked.push_back({id, std::move(pieces), slices.transposed});
   return id;
 }
 
@@ -423,64 +417,6 @@ void ModelBuilder::feed_forward(uint32_t layer, const FeedForwardOptions& option
        options.residual.parallel ? branch_ : x_);
 }
 
-void ModelBuilder::bind_gates_and_ups(uint32_t layer, uint64_t width, kernels::Experts& op) {
-  const uint64_t in = config().embedding, count = config().experts;
-  const auto name = [&](const char* stem) { return layer_name(layer, stem); };
-  if (!layer_has(layer, "ffn_gate_up_exps.weight")) {
-    op.gate = bind_experts(layer, "ffn_gate", in, width);
-    op.up = bind_experts(layer, "ffn_up", in, width);
-    op.gate_bias = bind_flat(name("ffn_gate_exps.bias"), {width, count});
-    op.up_bias = bind_flat(name("ffn_up_exps.bias"), {width, count});
-    return;
-  }
-  op.gate = op.up = bind(name("ffn_gate_up_exps.weight"), {in, 2 * width, count});
-  op.gate_bias = op.up_bias = bind_flat(name("ffn_gate_up_exps.bias"), {2 * width, count});
-  if (op.gate == kAbsent) return;
-  const std::array<uint64_t, 4> pairs = {in, width, 2 * count, 1};
-  model_.weights[op.gate].shape = pairs;
-  model_.program.weights[op.gate].shape = pairs;
-}
-
-void ModelBuilder::experts(uint32_t layer, const ExpertsOptions& options) {
-  const uint64_t in = config().embedding, count = config().experts;
-  const uint64_t width = options.width > 0 ? options.width : config().feed_forward[layer];
-  const auto name = [&](const char* stem) { return layer_name(layer, stem); };
-  const kernels::Norm norm = layer_norm(layer, options.residual.norm);
-  kernels::Experts op{.in = x_,
-                      .norm = norm,
-                      .router = bind(name("ffn_gate_inp.weight"), {in, count}),
-                      .gate = kAbsent,
-                      .up = kAbsent,
-                      .down = bind_experts(layer, "ffn_down", width, in),
-                      .used = config().experts_used,
-                      .out = x_,
-                      .add = x_,
-                      .routing = options.routing,
-                      .activation = options.activation,
-                      .down_bias = bind_flat(name("ffn_down_exps.bias"), {in, count})};
-  bind_gates_and_ups(layer, width, op);
-  op.routing.bias = bind_if_present(name("ffn_gate_inp.bias"), {count});
-  op.routing.selection_bias = bind_if_present(name("exp_probs_b.bias"), {count});
-  op.routing.scale *= options.residual.scale;
-  if (options.shared_width == 0) {
-    model_.program.ops.push_back(op);
-    return;
-  }
-  // Everything that reads x comes before it changes.
-  op.out = wide(branch_, in);
-  gated_unit(layer, "_shexp", options.shared_width, norm, options.activation);
-  kernels::Linear down = linear(name("ffn_down_shexp"), options.shared_width, in, x_);
-  if (options.shared_gate) {
-    const kernels::Linear gate{.weight = bind(name("ffn_gate_inp_shexp.weight"), {in}),
-                               .out = wide(gate_, 1)};
-    down.gate = gate_;
-    model_.program.ops.push_back(kernels::Projection{
-        .in = x_, .norm = norm, .outputs = {gate}, .activation = kernels::Activation::kSigmoid});
-  }
-  model_.program.ops.push_back(op);
-  join(layer, hidden_, down, {.norm = {}, .scale = options.residual.scale}, branch_);
-}
-
 void ModelBuilder::output(float scale, float softcap, const std::string& norm_stem) {
   kernels::Program& program = model_.program;
   const uint64_t width = config().embedding;
@@ -525,6 +461,9 @@ Result<Model> ModelBuilder::finish() {
   check_tensors();
   if (error_) return tl::unexpected(*error_);
   model_.program.finish(logits_);
+  for (const StackedWeight& stacked : model_.stacked) {
+    model_.weights[stacked.weight].name = model_.program.weights[stacked.weight].name;
+  }
   return std::move(model_);
 }
 

@@ -84,6 +84,9 @@ class ModelBuilder {
   // x = x + Σ experts, see kernels::Experts; gate and up apart or fused, biases where the file has
   // them.
   void experts(uint32_t layer, const ExpertsOptions& options);
+  // x = x + post_norm(post_ffw_norm_1(unit(ffn_norm(x))) + post_ffw_norm_2(Σ experts)) with a gated
+  // unit beside experts, whose router has a norm of its own (Gemma 4).
+  void dense_and_experts(uint32_t layer, const ExpertsOptions& options);
 
   // x = x + out · (C * conv(B * X)) with [B, C, X] = in · norm(x) (LFM2).
   void short_conv(uint32_t layer, uint32_t taps);
@@ -137,9 +140,19 @@ class ModelBuilder {
   kernels::WeightId bind(const std::string& name, Shape shape);
   // [in, out, experts]: one tensor STEM_exps, or a tensor STEM.E for each expert.
   kernels::WeightId bind_experts(uint32_t layer, std::string_view stem, uint64_t in, uint64_t out);
+  // [rows of a slice, in, count] or transposed [in, rows, count], a copy made at load: of a matrix
+  // [in, out] the `rows` rows from first + i * step on, for every i < count.
+  struct Slices {
+    uint64_t first, rows, step, count;
+    bool transposed;
+  };
+  kernels::WeightId bind_slices(const gguf::TensorView& matrix, std::string name,
+                                const Slices& slices);
   kernels::WeightId bind_if_present(const std::string& name, Shape shape);
   // The same as one vector: [a * b] of a tensor [a, b].
   kernels::WeightId bind_flat(const std::string& name, Shape shape);
+  // The mixture of a layer, x = x + Σ experts, with what the file has of it.
+  kernels::Experts mixture(uint32_t layer, const ExpertsOptions& options);
   // The gates and ups of experts: two tensors, or one with the rows of both.
   void bind_gates_and_ups(uint32_t layer, uint64_t width, kernels::Experts& op);
   // Rows [first, first + count) of a bound matrix or vector as a weight of their own.
@@ -169,6 +182,11 @@ class ModelBuilder {
     kernels::ValueId q, kv;  // [heads * key_width], [latent + rope_width]
   };
   LatentRows project_latent(uint32_t layer, const LatentOptions& options);
+  struct LatentWeights {
+    kernels::WeightId keys, values;  // [plain width, latent, heads], [latent, value width, heads]
+  };
+  // Two tensors, or one with the rows of both.
+  LatentWeights bind_latent(uint32_t layer, const LatentOptions& options);
   // silu(conv(in)) with the weights of ssm_conv1d.
   kernels::ValueId ssm_conv(uint32_t layer, kernels::ValueId in, uint64_t width, uint32_t taps);
   // hidden = activation(gate · norm(x)) * (up · norm(x)).

@@ -30,18 +30,30 @@ ModelBuilder::LatentRows ModelBuilder::project_latent(uint32_t layer,
   return {q, kv};
 }
 
+ModelBuilder::LatentWeights ModelBuilder::bind_latent(uint32_t layer,
+                                                      const LatentOptions& options) {
+  const auto name = [&](const char* stem) { return layer_name(layer, stem) + ".weight"; };
+  const uint64_t heads = config().heads[layer], latent = options.latent;
+  const uint64_t plain = options.key_width - options.rope_width, value = options.value_width;
+  const std::string k_b = name("attn_k_b"), v_b = name("attn_v_b"), fused = name("attn_kv_b");
+  if (has(k_b) || !has(fused)) {
+    return {bind(k_b, {plain, latent, heads}), bind(v_b, {latent, value, heads})};
+  }
+  const gguf::TensorView* rows = use(fused, {latent, heads * (plain + value), 1, 1});
+  if (!rows) return {kernels::kAbsent, kernels::kAbsent};
+  const uint64_t step = plain + value;
+  return {bind_slices(*rows, k_b, {0, plain, step, heads, true}),
+          bind_slices(*rows, v_b, {plain, value, step, heads, false})};
+}
+
 void ModelBuilder::latent_attention(uint32_t layer, const LatentOptions& options) {
   kernels::Program& program = model_.program;
   const auto name = [&](std::string_view stem) { return layer_name(layer, stem); };
   const auto heads = static_cast<uint32_t>(config().heads[layer]);
   const uint32_t latent = options.latent, turned = options.rope_width;
   const uint32_t plain = options.key_width - turned, key = turned + latent;
-  program.layers.push_back({heads, 1, key, latent});
-  if (layer_has(layer, "attn_kv_b.weight") && !layer_has(layer, "attn_k_b.weight")) {
-    reject("tensor-unknown",
-           "tensor " + escape(name("attn_kv_b.weight")) +
-               " is of an old conversion: convert the model again, to attn_k_b and attn_v_b");
-  }
+  program.layers.push_back({heads, 1, key, latent, 0, true});
+  const LatentWeights weights = bind_latent(layer, options);
   const auto [q, kv] = project_latent(layer, options);
   const auto arrange = [&](const char* use, std::vector<Arrange::Piece> pieces, uint32_t count,
                            uint32_t width) {
@@ -49,10 +61,10 @@ void ModelBuilder::latent_attention(uint32_t layer, const LatentOptions& options
     program.ops.push_back(Arrange{std::move(pieces), out, count, width});
     return out;
   };
-  const auto head_product = [&](ValueId in, const char* stem, uint64_t from, uint64_t to) {
-    const ValueId out = exactly(stem, heads * to);
-    program.ops.push_back(
-        kernels::HeadProduct{in, out, bind(name(stem) + ".weight", {from, to, heads})});
+  const auto head_product = [&](ValueId in, const char* use, uint64_t width,
+                                kernels::WeightId weight) {
+    const ValueId out = exactly(use, heads * width);
+    program.ops.push_back(kernels::HeadProduct{in, out, weight});
     return out;
   };
   // The position's vector, and its key: the turned part first, where rope finds it.
@@ -65,7 +77,7 @@ void ModelBuilder::latent_attention(uint32_t layer, const LatentOptions& options
   const ValueId k =
       arrange("latent k", {{kv, latent, 0, 0, turned}, {c, 0, 0, turned, latent}}, 1, key);
   const ValueId plain_q = arrange("plain q", {{q, 0, options.key_width, 0, plain}}, heads, plain);
-  const ValueId absorbed = head_product(plain_q, "attn_k_b", plain, latent);
+  const ValueId absorbed = head_product(plain_q, "absorbed plain q", latent, weights.keys);
   const ValueId queries =
       arrange("absorbed q",
               {{q, plain, options.key_width, 0, turned}, {absorbed, 0, latent, turned, latent}},
@@ -73,7 +85,7 @@ void ModelBuilder::latent_attention(uint32_t layer, const LatentOptions& options
   const ValueId attended = exactly("attended latents", uint64_t{heads} * latent);
   program.ops.push_back(kernels::CacheAppend{.q = queries,
                                              .k = k,
-                                             .v = c,
+                                             .v = kernels::kAbsent,
                                              .q_norm = {},
                                              .k_norm = {},
                                              .rope = 0,
@@ -81,7 +93,8 @@ void ModelBuilder::latent_attention(uint32_t layer, const LatentOptions& options
                                              .temperature = options.temperature});
   program.ops.push_back(
       kernels::Attention{.q = queries, .out = attended, .layer = layer, .scale = options.scale});
-  const ValueId values = head_product(attended, "attn_v_b", latent, options.value_width);
+  const ValueId values =
+      head_product(attended, "latent values", options.value_width, weights.values);
   join(layer, values,
        linear(name("attn_output"), uint64_t{heads} * options.value_width, config().embedding, x_),
        {.norm = {}}, x_);

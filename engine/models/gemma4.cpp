@@ -1,6 +1,7 @@
-// Gemma 4, dense (Gemma team 2026): Gemma 3 with wider heads and frequency divisors on the layers
-// without a window, values brought to length, scores not scaled. The small ones also give every
-// layer a vector of the token itself, and their last layers read the cache of earlier ones.
+// Gemma 4 (Gemma team 2026): Gemma 3 with wider heads and frequency divisors on the layers without
+// a window, values brought to length, scores not scaled. The small ones also give every layer a
+// vector of the token itself, and their last layers read the cache of earlier ones; one has experts
+// beside the dense feed-forward.
 #include <cmath>
 
 #include "engine/models/builder.h"
@@ -53,7 +54,8 @@ Result<Model> read_gemma4(const gguf::File& file) {
   const uint32_t inputs = size("embedding_length_per_layer_input", {0, 1 << 16}, 0);
   const float scale = std::sqrt(static_cast<float>(config.embedding));
   const auto logit_cap = static_cast<float>(keys.real("final_logit_softcapping", {0, 1e6}, 0.0));
-  const uint32_t wide = config.key_length;
+  const uint32_t wide = config.key_length, expert_width = config.expert_feed_forward;
+  const kernels::Routing routing = read_routing(keys, config);
 
   ModelBuilder model(keys, std::move(config), {rope, window_rope});
   model.embed(scale);
@@ -67,8 +69,17 @@ Result<Model> read_gemma4(const gguf::File& file) {
                             .head_width = windows[layer] > 0 ? narrow : wide,
                             .normed_values = true,
                             .cache_of = caches[layer]});
-    model.feed_forward(layer, {.residual = {.norm = "ffn_norm", .post_norm = "post_ffw_norm"},
-                               .activation = kernels::Activation::kGelu});
+    const auto activation = kernels::Activation::kGelu;
+    if (model.layer_has(layer, "ffn_gate_inp.weight")) {
+      model.dense_and_experts(layer,
+                              {.residual = {.norm = "pre_ffw_norm_2", .post_norm = "post_ffw_norm"},
+                               .routing = routing,
+                               .activation = activation,
+                               .width = expert_width});
+    } else {
+      model.feed_forward(layer, {.residual = {.norm = "ffn_norm", .post_norm = "post_ffw_norm"},
+                                 .activation = activation});
+    }
     if (inputs > 0) model.add_layer_input(layer, inputs);
     model.scale_layer(layer);
   }

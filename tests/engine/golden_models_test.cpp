@@ -166,17 +166,17 @@ TEST_P(RecordedModel, anySplitBetweenTwoDevicesMatchesThePeer) {
 
 INSTANTIATE_TEST_SUITE_P(
     Families, RecordedModel,
-    ::testing::Values(Recorded{"gemma", 1e-3}, Recorded{"qwen2moe"}, Recorded{"granitemoe"},
-                      Recorded{"granite-nope"}, Recorded{"mistral3"}, Recorded{"glm4"},
-                      Recorded{"glm4moe"}, Recorded{"cohere2"}, Recorded{"falcon", 1e-3},
-                      Recorded{"falcon-two-norms", 1e-3}, Recorded{"stablelm"},
-                      Recorded{"stablelm-parallel"}, Recorded{"olmo3"},
-                      Recorded{"phi3-short", 5e-5}, Recorded{"phi3-long"}, Recorded{"lfm2"},
-                      Recorded{"lfm2moe"}, Recorded{"gemma4", 5e-3},
-                      Recorded{"gemma4-inputs", 5e-3}, Recorded{"qwen35", 3e-5},
-                      Recorded{"deepseek2"}, Recorded{"deepseek2-yarn"},
-                      Recorded{"qwen35moe", 5e-5, 5e-5}, Recorded{"qwen35moe-fused", 5e-5, 5e-5},
-                      Recorded{"granitehybrid"}, Recorded{"granitehybrid-moe"}),
+    ::testing::Values(
+        Recorded{"gemma", 1e-3}, Recorded{"qwen2moe"}, Recorded{"granitemoe"},
+        Recorded{"granite-nope"}, Recorded{"mistral3"}, Recorded{"glm4"}, Recorded{"glm4moe"},
+        Recorded{"cohere2"}, Recorded{"falcon", 1e-3}, Recorded{"falcon-two-norms", 1e-3},
+        Recorded{"stablelm"}, Recorded{"stablelm-parallel"}, Recorded{"olmo3"},
+        Recorded{"phi3-short", 5e-5}, Recorded{"phi3-window", 5e-5}, Recorded{"phi3-long"},
+        Recorded{"lfm2"}, Recorded{"lfm2moe"}, Recorded{"gemma4", 5e-3},
+        Recorded{"gemma4-inputs", 5e-3}, Recorded{"gemma4-experts", 5e-3}, Recorded{"qwen35", 3e-5},
+        Recorded{"deepseek2-fused"}, Recorded{"deepseek2"}, Recorded{"deepseek2-yarn"},
+        Recorded{"qwen35moe", 5e-5, 5e-5}, Recorded{"qwen35moe-fused", 5e-5, 5e-5},
+        Recorded{"granitehybrid"}, Recorded{"granitehybrid-moe"}),
     [](const auto& test) {
       std::string name = test.param.name;
       std::ranges::replace(name, '-', '_');

@@ -78,7 +78,7 @@ TEST(ReadModel, refusesHybridsAndLatentsThatDoNotFitTogether) {
                  "key-range", "cache of layer");
   expect_refused(read_changed("families/deepseek2", with_tensor("blk.1.attn_kv_b.weight"),
                               "blk.1.attn_k_b.weight"),
-                 "tensor-unknown", "attn_kv_b");
+                 "tensor-shape", "attn_kv_b");
 }
 
 TEST(ReadModel, warnsOfTensorsOutsideOfTheLayersOnly) {

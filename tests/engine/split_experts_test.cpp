@@ -137,6 +137,50 @@ TEST(SplitExperts, areQuantizedAsStackedExpertsAre) {
   }
 }
 
+// Importance data name the stack, as those of other files do.
+TEST(SplitExperts, areCollectedUnderTheNamesThatTheQuantizerReads) {
+  const test::TemporaryFolder folder;
+  const std::string old = folder.file("old.gguf");
+  write_old(golden_path(), old);
+  const auto names = [](const std::string& path) {
+    const auto engine = test::load_engine(path, options());
+    ImportanceCollector collector(engine->model().weights);
+    engine->observe_inputs([&](std::string_view weight, size_t expert, std::span<const float> rows,
+                               size_t values) { collector.add(weight, expert, rows, values); });
+    Sequence sequence = engine->new_sequence();
+    test::run(*engine, sequence, {1, 2, 3, 4, 5, 6, 7, 8}, 8);
+    std::vector<std::string> all;
+    for (const auto& [name, sums] : collector.result().tensors) all.push_back(name);
+    return all;
+  };
+  EXPECT_THAT(names(old), testing::Contains("blk.0.ffn_up_exps.weight"));
+  EXPECT_EQ(names(old), names(golden_path()));
+}
+
+TEST(SplitExperts, takeTheFormatsOfOverridesTogetherOrNotAtAll) {
+  const test::TemporaryFolder folder;
+  const std::string old = folder.file("old.gguf");
+  write_old(golden_path(), old);
+  const auto file = gguf::File::open(old);
+  ASSERT_TRUE(file);
+  const Mix& mix = *find_mix("Q8_0");
+  const auto plan = [&](const char* pattern) {
+    return plan_formats(*file, mix, {{{pattern, gguf::Format::Q4_0}}}, false);
+  };
+  for (const char* pattern : {"blk.1.ffn_up_exps.weight", "blk.1.ffn_up.*"}) {
+    const auto all = plan(pattern);
+    ASSERT_TRUE(all) << all.error().to_string();
+    for (const TensorPlan& entry : *all) {
+      const bool is_up = entry.tensor->name.starts_with("blk.1.ffn_up.");
+      EXPECT_EQ(entry.format == gguf::Format::Q4_0, is_up) << entry.tensor->name;
+    }
+  }
+  const auto some = plan("blk.1.ffn_up.2.weight");
+  ASSERT_FALSE(some);
+  EXPECT_EQ(some.error().code, "quantize-experts");
+  EXPECT_THAT(some.error().message, HasSubstr("blk.1.ffn_up.2.weight"));
+}
+
 TEST(SplitExperts, areRefusedWhereOneIsMissingOrDiffers) {
   const test::TemporaryFolder folder;
   const std::string path = folder.file("old.gguf");

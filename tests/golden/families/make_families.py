@@ -213,10 +213,10 @@ def olmo3():
     return model
 
 
-def phi3(name, original):
+def phi3(name, original, **more):
     model = Family(name, "phi3", rope__dimension_count=4,
                    rope__scaling__original_context_length=original,
-                   rope__scaling__attn_factor=1.19)
+                   rope__scaling__attn_factor=1.19, **more)
     model.ends()
     for kind, low in (("short", 1.0), ("long", 4.0)):
         model.add(f"rope_factors_{kind}.weight", 2, mean=low, deviation=0.1)
@@ -333,14 +333,30 @@ def granitehybrid(name, experts=0):
     return model
 
 
-def deepseek2(name, rank, **more):
+def fuse_latent(model, blk, plain, latent, dv):
+    """attn_kv_b of old conversions, with the values of the attn_k_b and attn_v_b added last."""
+    k, v = (struct.unpack(f"<{len(t[3]) // 4}f", t[3]) for t in model.tensors[-2:])
+    del model.tensors[-2:]
+    rows = []
+    for h in range(H):
+        rows += [k[(h * latent + j) * plain + i] for i in range(plain) for j in range(latent)]
+        rows += v[h * dv * latent:(h + 1) * dv * latent]
+    model.tensors.append((f"{blk}.attn_kv_b.weight", (latent, H * (plain + dv)), 0,
+                          struct.pack(f"<{len(rows)}f", *rows)))
+
+
+def deepseek2(name, rank, fused=False, **more):
+    """`fused`: the weights of "deepseek2" as old conversions have them."""
     latent, turned, d, dv = 16, 4, 12, 8
-    model = Family(name, "deepseek2", attention__head_count_kv=1,
-                   attention__key_length=latent + turned, attention__value_length=latent,
-                   attention__key_length_mla=d, attention__value_length_mla=dv,
-                   attention__kv_lora_rank=latent, rope__dimension_count=turned,
+    lengths = dict(attention__head_count_kv=H, attention__key_length=d,
+                   attention__value_length=dv) if fused else \
+        dict(attention__head_count_kv=1, attention__key_length=latent + turned,
+             attention__value_length=latent, attention__key_length_mla=d,
+             attention__value_length_mla=dv)
+    model = Family(name, "deepseek2", **lengths, attention__kv_lora_rank=latent, rope__dimension_count=turned,
                    leading_dense_block_count=1, expert_count=8, expert_used_count=3,
                    expert_feed_forward_length=24, expert_shared_count=2, **more)
+    model.random = random.Random("deepseek2" if fused else name)
     model.ends()
     for layer in range(L):
         blk = f"blk.{layer}"
@@ -356,6 +372,8 @@ def deepseek2(name, rank, **more):
         model.norm(f"{blk}.attn_kv_a_norm", latent)
         model.matrix(f"{blk}.attn_k_b", d - turned, latent, H)
         model.matrix(f"{blk}.attn_v_b", latent, dv, H)
+        if fused:
+            fuse_latent(model, blk, d - turned, latent, dv)
         model.matrix(f"{blk}.attn_output", H * dv, E)
         if layer == 0:
             model.feed_forward(blk)
@@ -367,10 +385,12 @@ def deepseek2(name, rank, **more):
     return model
 
 
-def gemma4(name, inputs=0, shared=0):
+def gemma4(name, inputs=0, shared=0, experts=0):
     wide, layers = 12, 6  # one layer of three has no window
     full = [layer % 3 == 2 for layer in range(layers)]
     keys = dict(embedding_length_per_layer_input=inputs, attention__shared_kv_layers=shared)
+    if experts:
+        keys |= dict(expert_count=experts, expert_used_count=3, expert_feed_forward_length=24)
     model = Family(name, "gemma4", block_count=layers, attention__key_length=wide,
                    attention__value_length=wide, attention__key_length_swa=D,
                    attention__value_length_swa=D, rope__dimension_count=wide,
@@ -399,6 +419,12 @@ def gemma4(name, inputs=0, shared=0):
                 model.matrix(f"{blk}.attn_v", E, keys_out)
         model.matrix(f"{blk}.attn_output", H * d, E)
         model.feed_forward(blk)
+        if experts:
+            for norm in ("post_ffw_norm_1", "pre_ffw_norm_2", "post_ffw_norm_2"):
+                model.norm(f"{blk}.{norm}", E)
+            model.experts(blk, experts, 24, fused=True)
+            model.add(f"{blk}.ffn_gate_inp.scale", E, mean=1.0, deviation=0.2)
+            model.add(f"{blk}.ffn_down_exps.scale", experts, mean=1.0, deviation=0.3)
         if inputs:
             model.matrix(f"{blk}.inp_gate", E, inputs)
             model.matrix(f"{blk}.proj", inputs, E)
@@ -440,15 +466,18 @@ def models():
     yield olmo3()
     yield phi3("phi3-short", 512)
     yield phi3("phi3-long", 64)
+    yield phi3("phi3-window", 512, attention__sliding_window=8)
     yield deepseek2("deepseek2-yarn", 24, attention__q_lora_rank=24, expert_weights_scale=1.0,
                     rope__scaling__type="yarn", rope__scaling__factor=4.0,
                     rope__scaling__original_context_length=16,
                     rope__scaling__yarn_log_multiplier=0.0707)
-    yield deepseek2("deepseek2", 24, attention__q_lora_rank=24, expert_weights_norm=True,
-                    expert_weights_scale=2.5, expert_gating_func=2, expert_group_count=4,
-                    expert_group_used_count=2)
+    for name, fused in (("deepseek2", False), ("deepseek2-fused", True)):
+        yield deepseek2(name, 24, fused, attention__q_lora_rank=24, expert_weights_norm=True,
+                        expert_weights_scale=2.5, expert_gating_func=2, expert_group_count=4,
+                        expert_group_used_count=2)
     yield gemma4("gemma4")
     yield gemma4("gemma4-inputs", inputs=8, shared=3)
+    yield gemma4("gemma4-experts", experts=8)
     yield lfm2("lfm2")
     yield lfm2("lfm2moe", 8)
     yield qwen35("qwen35")
