@@ -73,9 +73,10 @@ TEST_P(VulkanFamily, everyNumberOfLayersMatchesTheReference) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, VulkanFamily,
-                         ::testing::Values("cohere2", "deepseek2", "deepseek2-yarn", "falcon",
-                                           "falcon-two-norms", "gemma", "gemma4", "gemma4-inputs",
-                                           "glm4", "glm4moe", "granite-nope", "granitehybrid",
+                         ::testing::Values("cohere2", "deepseek2", "deepseek2-fused",
+                                           "deepseek2-yarn", "falcon", "falcon-two-norms", "gemma",
+                                           "gemma4", "gemma4-experts", "gemma4-inputs", "glm4",
+                                           "glm4moe", "granite-nope", "granitehybrid",
                                            "granitehybrid-moe", "granitemoe", "lfm2", "lfm2moe",
                                            "mistral3", "olmo3", "phi3-long", "phi3-short",
                                            "qwen2moe", "qwen35", "qwen35moe", "qwen35moe-fused",
