@@ -219,10 +219,9 @@ QUERN_PUSH(CacheAppendPush, 128);
 // heads of one key/value head, and one of `splits` parts of the positions. With several splits each
 // writes a partial result, and the one that ends last merges them: no barrier is needed.
 // Specialization constants: 2 cache type, 3 kRows, 4 kHeads, 5 key_width, 6 value_width (at most
-// 4 * kAttentionWidth), 7 whether values are shared with keys. kRows * kHeads <= kAttentionWidth; shared memory:
-// kRows * kHeads * (key_width + 68) + kAttentionWidth words.
-// Grid: x = key_heads * ceil(query heads per key head / kHeads), y = splits, z = ceil(rows /
-// kRows).
+// 4 * kAttentionWidth), 7 whether values are shared with keys. kRows * kHeads <= kAttentionWidth;
+// shared memory: kRows * kHeads * (key_width + 68) + kAttentionWidth words. Grid: x = key_heads *
+// ceil(query heads per key head / kHeads), y = splits, z = ceil(rows / kRows).
 QUERN_CONSTANT kAttentionWidth = 128;
 struct AttentionPush {
   uint64_t q;         // f32 [rows][query_heads * key_width]
