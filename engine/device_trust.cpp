@@ -20,7 +20,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// One file per device: {"driver": …, "kernels": …, "checks": N, "faults": [[check, problem], …],
+// One file per device: {"driver": …, "kernels": …, "formats": ["q4_K", …], "checks": N,
+// "faults": [[check, problem], …],
 // "variants": [{"name": …, "faults": …, "decode_bytes": …, "prefill_operations": …}, …]}.
 
 std::optional<std::vector<kernels::Finding>> read_faults(const Json& json) {
@@ -60,6 +61,25 @@ std::optional<std::vector<VariantTrust>> read_variants(const Json& json) {
   return variants;
 }
 
+std::optional<std::vector<gguf::Format>> read_formats(const Json& json) {
+  if (!json.is_array()) return {};
+  std::vector<gguf::Format> formats;
+  for (const Json& name : json) {
+    if (!name.is_string()) return {};
+    const auto known =
+        std::ranges::find(gguf::kFormats, name.get<std::string>(), &gguf::FormatInfo::name);
+    if (known == std::end(gguf::kFormats)) return {};
+    formats.push_back(known->format);
+  }
+  return formats;
+}
+
+Json formats_json(const std::vector<gguf::Format>& formats) {
+  Json json = Json::array();
+  for (const gguf::Format format : formats) json.push_back(std::string(gguf::info(format).name));
+  return json;
+}
+
 Json variants_json(const std::vector<VariantTrust>& variants) {
   Json json = Json::array();
   for (const VariantTrust& variant : variants) {
@@ -84,7 +104,9 @@ std::optional<DeviceTrust> recall(const std::string& path, const kernels::Vulkan
   const Json checks = json.value("checks", Json());
   auto faults = read_faults(json.value("faults", Json()));
   auto variants = read_variants(json.value("variants", Json()));
-  if (!checks.is_number_unsigned() || !faults || !variants) return {};
+  auto formats = read_formats(json.value("formats", Json()));
+  if (!checks.is_number_unsigned() || !faults || !variants || !formats) return {};
+  trust.formats = std::move(*formats);
   trust.checks = checks.get<size_t>();
   trust.faults = std::move(*faults);
   trust.variants = std::move(*variants);
@@ -95,6 +117,7 @@ Status remember(const std::string& path, const kernels::VulkanDevice& device,
                 const DeviceTrust& trust) {
   const Json json = {{"driver", device.driver},
                      {"kernels", kernels::kernels_digest()},
+                     {"formats", formats_json(trust.formats)},
                      {"checks", trust.checks},
                      {"faults", faults_json(trust.faults)},
                      {"variants", variants_json(trust.variants)}};
@@ -111,6 +134,38 @@ std::vector<kernels::Finding> take_faults(std::vector<kernels::Finding> findings
   checks += findings.size();
   std::erase_if(findings, [](const kernels::Finding& finding) { return !finding.failed(); });
   return findings;
+}
+
+// What is to be tested now, after what is remembered.
+kernels::SelfTestScope untested(const DeviceTrust& known, const std::vector<gguf::Format>& wanted,
+                                bool all_variants) {
+  kernels::SelfTestScope scope{.all_variants = all_variants || known.variants.size() > 1,
+                               .formats = {}};
+  scope.models = !known.remembered;
+  for (const gguf::Format format : kernels::tested_formats()) {
+    const bool asked = wanted.empty() || std::ranges::count(wanted, format) > 0;
+    if (asked && std::ranges::count(known.formats, format) == 0) scope.formats.push_back(format);
+  }
+  return scope;
+}
+
+// Adds what a test found.
+void merge(DeviceTrust& trust, const kernels::SelfTestScope& scope, kernels::SelfTest test) {
+  const auto add = [&](std::vector<kernels::Finding>& to, std::vector<kernels::Finding> findings) {
+    for (kernels::Finding& fault : take_faults(std::move(findings), trust.checks)) {
+      to.push_back(std::move(fault));
+    }
+  };
+  trust.formats.insert(trust.formats.end(), scope.formats.begin(), scope.formats.end());
+  add(trust.faults, std::move(test.findings));
+  if (scope.models) {
+    for (const kernels::TestedVariant& variant : test.variants) {
+      trust.variants.push_back({variant.name, {}, variant.rates});
+    }
+  }
+  for (size_t i = 0; i < test.variants.size(); ++i) {
+    add(trust.variants[i].faults, std::move(test.variants[i].findings));
+  }
 }
 
 }  // namespace
@@ -159,24 +214,21 @@ Result<DeviceTrust> device_trust(std::string_view name, kernels::Backend& device
   const std::string path = options.cache_folder.empty()
                                ? ""
                                : fmt::format("{}/device-{}.json", options.cache_folder, gpu.uuid);
+  DeviceTrust trust;
   const bool software = gpu.kind == "software";
   const bool all_variants = !software || options.software_variants;
   if (!path.empty() && !options.again) {
     auto known = recall(path, gpu);
-    if (known && (!all_variants || known->variants.size() == device.variants().size())) {
-      known->software = software;
-      return *std::move(known);
-    }
+    const size_t all = device.variants().size(), exact = std::min<size_t>(all, 1);
+    const size_t tested = known ? known->variants.size() : 0;
+    if (known && (tested == all || (!all_variants && tested == exact))) trust = *std::move(known);
   }
-  DeviceTrust trust;
   trust.software = software;
-  kernels::SelfTest test = kernels::self_test(device, all_variants, options.progress);
-  trust.faults = take_faults(std::move(test.findings), trust.checks);
-  for (kernels::TestedVariant& variant : test.variants) {
-    trust.variants.push_back({std::move(variant.name),
-                              take_faults(std::move(variant.findings), trust.checks),
-                              variant.rates});
-  }
+  const kernels::SelfTestScope scope = untested(trust, options.formats, all_variants);
+  if (trust.remembered && scope.formats.empty()) return trust;
+  QUERN_TRY(kernels::SelfTest test, kernels::self_test(device, scope, options.progress));
+  merge(trust, scope, std::move(test));
+  trust.remembered = false;
   if (!path.empty()) static_cast<void>(remember(path, gpu, trust));
   return trust;
 }

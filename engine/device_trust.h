@@ -25,6 +25,7 @@ struct DeviceTrust {
   std::vector<kernels::Finding> faults;  // none: the device computes right
   std::vector<VariantTrust> variants;    // fastest first as one would expect, the last one exact
   size_t checks = 0;                     // that were made, of the device and of all variants
+  std::vector<gguf::Format> formats;     // that were tested
   bool remembered = false;               // not tested now
   bool software = false;                 // a driver on the CPU, where all variants are alike
 
@@ -47,14 +48,19 @@ struct DeviceTrust {
 std::string summary(const std::vector<kernels::Finding>& faults);
 
 struct TrustOptions {
-  std::string cache_folder;                   // where results are remembered; empty: nowhere
-  bool again = false;                         // whatever is remembered
+  std::string cache_folder;  // where results are remembered; empty: nowhere
+  bool again = false;        // whatever is remembered
+  // Those that the device is to compute with; others are tested when they are asked for. Formats of
+  // floats are part of every test. None: all there are.
+  std::vector<gguf::Format> formats = {};
   bool software_variants = false;             // of a software device, too: they gain it nothing
   std::function<void(double)> progress = {};  // of a test, 0 to 1
 };
 
-// Of "vulkan:NAME", whose backend is `device`. The software reference is always trusted. Errors:
-// those of kernels::find_vulkan_device. A result that cannot be written is found again next time.
+// Of "vulkan:NAME", whose backend is `device`: what is remembered of this driver and this build of
+// the kernels, and what is found of formats that were not tested yet. The software reference is
+// always trusted. Errors: those of kernels::find_vulkan_device and kernels::self_test. A result
+// that cannot be written is found again next time.
 Result<DeviceTrust> device_trust(std::string_view name, kernels::Backend& device,
                                  const TrustOptions& options);
 

@@ -34,7 +34,10 @@ Result<std::vector<kernels::VulkanDevice>> list_gpus(std::string_view name) {
   if (name.starts_with(kVulkan)) {
     static const Status room = check_address_space();  // once: drivers are loaded once
     QUERN_CHECK(room);
-    return kernels::list_vulkan_devices();
+    QUERN_TRY(auto gpus, kernels::list_vulkan_devices());
+    if (!gpus.empty()) return gpus;
+    return fail(ErrorKind::kUnsupported, "no-vulkan",
+                "there is no usable Vulkan GPU here: no driver has a device");
   }
   return bad_input("device-name",
                    fmt::format("no device {}: write cpu, reference, or vulkan: and the number or "
@@ -76,6 +79,16 @@ Status check_devices(const Placement& placement) {
     if (name != kReferenceDevice) QUERN_CHECK(find_gpu(name));
   }
   return {};
+}
+
+Result<std::string> leave_out_missing(Placement& placement) {
+  const Status found = check_devices(placement);
+  if (found) return std::string();
+  if (placement.strict || found.error().code != "no-vulkan") return tl::unexpected(found.error());
+  placement.devices.clear();
+  placement.rules.clear();
+  placement.layers = 0;
+  return found.error().message + ": the CPU does its part";
 }
 
 Result<std::unique_ptr<kernels::Backend>> make_device(std::string_view name,

@@ -20,6 +20,11 @@ uint64_t driver_address_space();
 // "address-space" (ulimit -v leaves too little of it for a driver).
 Status check_devices(const Placement& placement);
 
+// Leaves everything to the CPU where a device of the placement is missing because the machine has
+// no GPU, or no driver that Quern can use, and says so in one sentence; empty: all are there. With
+// Placement::strict that is an error. Errors: those of check_devices.
+Result<std::string> leave_out_missing(Placement& placement);
+
 // The device of "vulkan:NAME". Errors: "device-name", "no-vulkan".
 Result<kernels::VulkanDevice> find_gpu(std::string_view name);
 

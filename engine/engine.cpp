@@ -203,6 +203,7 @@ Status Engine::allocate(LoadProgress& progress) {
     pool_ = std::make_unique<StatePool>(std::move(cache), groups, states);
   }
   const auto packed = [&](kernels::WeightId id) {
+    if (id == kernels::kAbsent) return progress.report();
     file_.release(model_.weights[id].bytes);
     progress.add(model_.weights[id].bytes.size());
     for (StackedWeight& stacked : model_.stacked) {

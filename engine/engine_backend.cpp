@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 
 #include "engine/device_trust.h"
 #include "engine/devices.h"
@@ -46,9 +47,15 @@ Status use_variant(std::string_view name, kernels::Backend& device) {
   return {};
 }
 
+std::vector<gguf::Format> formats_of(const Model& model) {
+  std::set<gguf::Format> formats;
+  for (const kernels::WeightInfo& weight : model.program.weights) formats.insert(weight.format);
+  return {formats.begin(), formats.end()};
+}
+
 // Tests devices at their first use. The CPU does the part of those that compute wrong; that and
 // what else they cannot do is said in warnings.
-Status test_devices(const EngineOptions& options,
+Status test_devices(const Model& model, const EngineOptions& options,
                     std::span<const std::unique_ptr<kernels::Backend>> devices,
                     std::vector<size_t>& device_of, std::vector<std::string>& warnings) {
   const Placement& placement = options.placement;
@@ -60,6 +67,7 @@ Status test_devices(const EngineOptions& options,
       continue;
     }
     TrustOptions how{.cache_folder = placement.cache_folder,
+                     .formats = formats_of(model),
                      .software_variants = !placement.variant.empty()};
     if (options.testing) how.progress = [&](double part) { options.testing(name, part); };
     QUERN_TRY(const DeviceTrust trust, device_trust(name, *devices[i], how));
@@ -112,13 +120,13 @@ Result<std::unique_ptr<kernels::Backend>> make_backend(const Model& model,
                                   : make_device(name, options.placement.cache_folder));
     devices.push_back(std::move(device));
   }
-  QUERN_CHECK(test_devices(options, devices, device_of, warnings));
+  QUERN_CHECK(test_devices(model, options, devices, device_of, warnings));
   return kernels::make_split_backend(std::move(devices), std::move(device_of));
 }
 
 bool can_go_on(const Error& error, const Placement& placement) {
   constexpr std::string_view kDeviceErrors[] = {"device-memory", "device-lost", "vulkan",
-                                                "vulkan-op"};
+                                                "vulkan-op", "no-vulkan"};
   const bool uses_devices =
       !placement.devices.empty() && (placement.layers > 0 || !placement.rules.empty());
   return uses_devices && !placement.strict &&

@@ -140,7 +140,7 @@ class Executable {
   std::vector<TopLogit> top_;  // the last answer of run_top
 };
 
-// Told of each weight once it is packed, or on its device; false ends loading.
+// Told of each weight once it is packed or on its device, of kAbsent between; false ends loading.
 using PackObserver = std::function<bool(WeightId)>;
 
 class Backend {

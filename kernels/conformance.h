@@ -1,11 +1,13 @@
 // Conformance: everything that a format and its kernels must get right, checked on this machine.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "gguf/format.h"
+#include "gguf/result.h"
 #include "kernels/backend.h"
 
 namespace quern::kernels {
@@ -22,6 +24,7 @@ struct Finding {
   std::string check;
   std::string problem;   // empty: passed
   bool missing = false;  // nothing is wrong, but there is nothing to check: a gap in the evidence
+  std::optional<Error> error = {};  // what kept a device from an answer
 
   bool failed() const { return !problem.empty() && !missing; }
 };

@@ -146,6 +146,7 @@ Finding finding(const FormatInfo& format, Backend& device, const char* check,
                 const Result<std::string>& problem) {
   Finding finding{fmt::format("{}: {}", device.name(), check),
                   problem ? *problem : problem.error().to_string()};
+  if (!problem) finding.error = problem.error();
   if (!finding.problem.empty()) {
     finding.problem += " (shaders/decode/" + conformance::file_name(format) + ".glsl)";
   }

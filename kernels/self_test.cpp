@@ -7,6 +7,8 @@
 #include <cmath>
 #include <cstring>
 #include <deque>
+#include <iterator>
+#include <optional>
 #include <random>
 
 #include "kernels/random_weights.h"
@@ -175,94 +177,128 @@ constexpr float kLogitShare = 5;
 
 std::string model_name(bool experts) { return experts ? "mixture-of-experts" : "dense"; }
 
-// Counts what is done, and reports it.
+// Counts what is done, and reports it; keeps the error of a device that failed.
 class Steps {
  public:
   Steps(size_t all, const std::function<void(double)>& progress) : all_(all), progress_(progress) {}
-  void done() {
+
+  // After one step, which found this.
+  void done(std::span<const Finding> findings) {
     ++done_;
     if (progress_) progress_(static_cast<double>(done_) / static_cast<double>(all_));
+    constexpr std::string_view kFailures[] = {"device-lost", "device-memory", "out-of-memory"};
+    for (const Finding& finding : findings) {
+      const bool failure =
+          finding.error && std::ranges::find(kFailures, finding.error->code) != std::end(kFailures);
+      if (failure && !failure_) failure_ = finding.error;
+    }
   }
+  // Why nothing more can be found out; none: go on.
+  const std::optional<Error>& failure() const { return failure_; }
 
  private:
   size_t all_, done_ = 0;
   const std::function<void(double)>& progress_;
+  std::optional<Error> failure_;
 };
 
-void append(std::vector<Finding>& findings, const gguf::FormatInfo& format,
-            std::vector<Finding> more) {
-  for (Finding& finding : more) {
-    finding.check = fmt::format("{}: {}", format.name, finding.check);
-    findings.push_back(std::move(finding));
-  }
+// Appends what was found of a step.
+void append(std::vector<Finding>& findings, std::vector<Finding> more, Steps& steps) {
+  steps.done(more);
+  findings.insert(findings.end(), std::make_move_iterator(more.begin()),
+                  std::make_move_iterator(more.end()));
 }
 
-std::vector<Finding> test_exact(Backend& device, Steps& steps) {
+std::vector<Finding> named(gguf::Format format, std::vector<Finding> findings) {
+  for (Finding& finding : findings) {
+    finding.check = fmt::format("{}: {}", gguf::info(format).name, finding.check);
+  }
+  return findings;
+}
+
+std::vector<Finding> test_model(Backend& device, bool experts, CacheType type, float bound,
+                                std::string check) {
+  const auto problem = compare(device, experts, type, bound);
+  Finding finding{std::move(check), problem ? *problem : problem.error().to_string()};
+  if (!problem) finding.error = problem.error();
+  return {std::move(finding)};
+}
+
+std::vector<Finding> test_exact(Backend& device, const SelfTestScope& scope, Steps& steps) {
   std::vector<Finding> findings;
-  for (const gguf::FormatInfo& format : gguf::kFormats) {
-    if (!format.is_float()) append(findings, format, check_device(format.format, device));
-    steps.done();
+  for (const gguf::Format format : scope.formats) {
+    if (steps.failure()) return findings;
+    append(findings, named(format, check_device(format, device)), steps);
   }
   for (const bool experts : {false, true}) {
     for (const auto& [name, type, bound] : kCaches) {
-      const auto problem = compare(device, experts, type, bound);
-      findings.push_back({fmt::format("a small {} model with a cache of {} gives the logits of "
-                                      "the reference",
-                                      model_name(experts), name),
-                          problem ? *problem : problem.error().to_string()});
-      steps.done();
+      if (!scope.models || steps.failure()) return findings;
+      append(findings,
+             test_model(device, experts, type, bound,
+                        fmt::format("a small {} model with a cache of {} gives the logits of the "
+                                    "reference",
+                                    model_name(experts), name)),
+             steps);
     }
   }
   return findings;
 }
 
-std::vector<Finding> test_products(Backend& device, const ProductVariant& variant, Steps& steps) {
+std::vector<Finding> test_products(Backend& device, const ProductVariant& variant,
+                                   const SelfTestScope& scope, Steps& steps) {
   std::vector<Finding> findings;
-  for (const gguf::FormatInfo& format : gguf::kFormats) {
-    if (!format.is_float())
-      append(findings, format, check_products(format.format, device, variant));
-    steps.done();
+  for (const gguf::Format format : scope.formats) {
+    if (steps.failure()) return findings;
+    append(findings, named(format, check_products(format, device, variant)), steps);
   }
   for (const bool experts : {false, true}) {
-    const float bound = 2e-4f + kLogitShare * variant.bound;
-    const auto problem = compare(device, experts, CacheType::kF32, bound);
-    findings.push_back(
-        {fmt::format("a small {} model gives the logits of the reference", model_name(experts)),
-         problem ? *problem : problem.error().to_string()});
-    steps.done();
+    if (!scope.models || steps.failure()) return findings;
+    append(findings,
+           test_model(device, experts, CacheType::kF32, 2e-4f + kLogitShare * variant.bound,
+                      fmt::format("a small {} model gives the logits of the reference",
+                                  model_name(experts))),
+           steps);
   }
   return findings;
 }
 
 TestedVariant test_variant(Backend& device, const ProductVariant& variant, bool exact,
-                           Steps& steps) {
+                           const SelfTestScope& scope, Steps& steps) {
   TestedVariant tested{.name = std::string(variant.name), .findings = {}, .rates = {}};
   device.use_variants(variant.name, variant.name);
-  if (!exact) tested.findings = test_products(device, variant, steps);
-  if (std::ranges::none_of(tested.findings, &Finding::failed)) {
+  if (!exact) tested.findings = test_products(device, variant, scope, steps);
+  if (scope.models && !steps.failure() && std::ranges::none_of(tested.findings, &Finding::failed)) {
     if (const auto rates = probe_products(device)) tested.rates = *rates;
   }
-  steps.done();
   return tested;
 }
 
 }  // namespace
 
-SelfTest self_test(Backend& device, bool all_variants,
-                   const std::function<void(double)>& progress) {
+std::vector<gguf::Format> tested_formats() {
+  std::vector<gguf::Format> formats;
+  for (const gguf::FormatInfo& format : gguf::kFormats) {
+    if (!format.is_float()) formats.push_back(format.format);
+  }
+  return formats;
+}
+
+Result<SelfTest> self_test(Backend& device, const SelfTestScope& scope,
+                           const std::function<void(double)>& progress) {
   std::vector<ProductVariant> variants = device.variants();
-  if (!all_variants && !variants.empty()) variants.erase(variants.begin(), variants.end() - 1);
-  const size_t formats = std::size(gguf::kFormats),
+  if (!scope.all_variants && !variants.empty())
+    variants.erase(variants.begin(), variants.end() - 1);
+  const size_t formats = scope.formats.size(), models = scope.models ? 2 : 0,
                approximate = variants.size() - !variants.empty();
-  Steps steps(formats + 2 * std::size(kCaches) + approximate * (formats + 2) + variants.size(),
-              progress);
+  Steps steps(formats + models * std::size(kCaches) + approximate * (formats + models), progress);
   SelfTest test;
   if (!variants.empty()) device.use_variants(variants.back().name, variants.back().name);
-  test.findings = test_exact(device, steps);
+  test.findings = test_exact(device, scope, steps);
   for (const ProductVariant& variant : variants) {
     const bool exact = &variant == &variants.back();
-    test.variants.push_back(test_variant(device, variant, exact, steps));
+    test.variants.push_back(test_variant(device, variant, exact, scope, steps));
   }
+  if (steps.failure()) return tl::unexpected(*steps.failure());
   return test;
 }
 

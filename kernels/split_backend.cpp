@@ -39,7 +39,9 @@ class SplitExecutable final : public Executable {
       const DeviceProgram& device = split_.devices[i];
       std::vector<gguf::TensorView> own;
       for (const WeightId id : device.weights) own.push_back(weights[id]);
-      const auto own_packed = [&](WeightId id) { return !packed || packed(device.weights[id]); };
+      const auto own_packed = [&](WeightId id) {
+        return !packed || packed(id == kAbsent ? kAbsent : device.weights[id]);
+      };
       executables_.emplace_back();
       if (device.program.parts.empty()) continue;
       QUERN_TRY(executables_.back(),

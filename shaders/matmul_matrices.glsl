@@ -56,7 +56,7 @@ void clear_products() {
 
 f16vec4 half_values(vec4 x) { return f16vec4(clamp(x, vec4(-65504), vec4(65504))); }
 
-#define STORE_HALVES(tile, u, row, first, second)                    \
+#define STORE_UNIT(tile, u, row, first, second)                      \
   {                                                                  \
     const f16vec4 h0 = half_values(first), h1 = half_values(second); \
     for (uint c = 0; c < 4; ++c) {                                   \
@@ -65,25 +65,7 @@ f16vec4 half_values(vec4 x) { return f16vec4(clamp(x, vec4(-65504), vec4(65504))
     }                                                                \
   }
 
-// Unit u of `row` of the weights, or zeros.
-void load_weights(uint u, uint row, uint unit, uint r, bool inside) {
-  vec4 first = vec4(0), second = vec4(0);
-  if (inside) {
-    decode_unit(row_address(push.weight, r, push.in_width), push.codebooks, unit, first, second);
-  }
-  STORE_HALVES(weight_tile, u, row, first, second)
-  if (!kGated) return;
-  if (inside) {
-    decode_unit(row_address(push.up, r, push.in_width), push.codebooks, unit, first, second);
-  }
-  STORE_HALVES(up_tile, u, row, first, second)
-}
-
-void announce_x(vec4 first, vec4 second) {}
-
-void store_x(uint u, uint row, vec4 first, vec4 second) {
-  STORE_HALVES(x_tile, u, row, first, second)
-}
+#include "matmul_loads.glsl"
 
 // Where matrix i of this subgroup begins in the tile: r and t.
 uvec2 matrix_start(uint i) {

@@ -17,23 +17,7 @@ uint tile_row(uint lane, uint i) { return 4 * lane + i; }
     tile[(8 * u + 4 + c) * kStride + row / 4][row % 4] = second[c];        \
   }
 
-// Unit u of `row` of the weights, or zeros.
-void load_weights(uint u, uint row, uint unit, uint r, bool inside) {
-  vec4 first = vec4(0), second = vec4(0);
-  if (inside) {
-    decode_unit(row_address(push.weight, r, push.in_width), push.codebooks, unit, first, second);
-  }
-  STORE_UNIT(weight_tile, u, row, first, second)
-  if (!kGated) return;
-  if (inside) {
-    decode_unit(row_address(push.up, r, push.in_width), push.codebooks, unit, first, second);
-  }
-  STORE_UNIT(up_tile, u, row, first, second)
-}
-
-void announce_x(vec4 first, vec4 second) {}
-
-void store_x(uint u, uint row, vec4 first, vec4 second) { STORE_UNIT(x_tile, u, row, first, second) }
+#include "matmul_loads.glsl"
 
 void multiply_step() {
   for (uint c = 0; c < kColumns; ++c) {

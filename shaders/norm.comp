@@ -9,7 +9,8 @@ layout(local_size_x_id = 0) in;
 layout(push_constant, scalar) uniform Push { NormPush push; };
 
 void main() {
-  const uint start = gl_WorkGroupID.x * push.width;
+  const uint row = gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x;
+  const uint start = row * push.width, head = row % push.heads * push.width;
   Floats x = Floats(push.in_rows);
   float mean = 0;
   if (push.layer != 0) {
@@ -24,11 +25,11 @@ void main() {
     squares += (x.at[start + i] - mean) * (x.at[start + i] - mean);
   }
   float factor = inversesqrt(workgroup_sum(squares) / float(push.width) + push.epsilon);
-  if (push.weight == 0) factor = 1;
+  if (push.normalized == 0) factor = 1;
   for (uint i = gl_LocalInvocationID.x; i < push.width; i += gl_WorkGroupSize.x) {
     float y = (x.at[start + i] - mean) * factor;
-    if (push.weight != 0) y *= Floats(push.weight).at[i];
-    if (push.bias != 0) y += Floats(push.bias).at[i];
+    if (push.weight != 0) y *= Floats(push.weight).at[head + i];
+    if (push.bias != 0) y += Floats(push.bias).at[head + i];
     y *= push.scale;
     if (push.add != 0) y += Floats(push.add).at[start + i];
     Floats(push.out_rows).at[start + i] = y;

@@ -61,10 +61,14 @@ QUERN_CONSTANT kPadding = 0xFFFFFFFFu;
 
 // Rows of activations are f32, packed, and start at addresses that 16 divides; matrices of weights
 // lie in the file's layout from such an address. Widths that a weight multiplies or gather reads
-// are multiples of the format's block, and of 8.
+// are multiples of the format's block, and of 8: where they are not, which happens to float formats
+// alone, odd_product and odd_gather do the same, slowly.
+QUERN_CONSTANT kOddF32 = 0;  // formats of odd_rows.glsl, specialization constant 2
+QUERN_CONSTANT kOddF16 = 1;
+QUERN_CONSTANT kOddBf16 = 2;
 
 // gather_FORMAT: out[row] = scale * table[token of row].
-// Grid: x covers width / 8 units, y is the row. A padding row has token 0.
+// Grid: x covers width / 8 units (odd_gather: values), y is the row. A padding row has token 0.
 struct GatherPush {
   uint64_t table;     // [vocabulary][width]
   uint64_t rows;      // BatchRow [rows]
@@ -98,6 +102,8 @@ QUERN_CONSTANT kActivationClampedSwiglu = 5;
 // number y * (workgroups in x) + x; z covers the rows.
 // Grid of matmul: x covers out_width in tiles of kMatmulTile, y the rows in tiles of kMatmulTile;
 // workgroups of kMatmulWidth invocations.
+// Grid of odd_product: x * y workgroups as of matvec, each for as many values r as it has
+// invocations; z covers the rows in tiles of kMatmulTile.
 //
 // Experts: weights are [experts][out_width][in_width], biases [experts][out_width], and with
 // `tiles` the grid's rows (z of matvec, with 1 row; y of matmul) are numbers of tiles. The output's
@@ -154,19 +160,22 @@ QUERN_CONSTANT kCacheQ8_0 = 2;
 QUERN_CONSTANT kCacheBlock = 64;  // positions
 
 // norm: out = scale * norm(in) (+ add), one workgroup per row: an RMS norm, or with `layer` a layer
-// norm, (x - mean) / sqrt(variance + epsilon) * weight (+ bias). Grid: x is the row.
+// norm, (x - mean) / sqrt(variance + epsilon) * weight (+ bias). Grid: x * y workgroups, the
+// row is number y * (workgroups in x) + x.
 struct NormPush {
   uint64_t in_rows;                // f32 [rows][width]
-  uint64_t weight;                 // f32 [width]; 0: nothing is normalized
-  uint64_t bias QUERN_DEFAULT(0);  // optional: f32 [width]
+  uint64_t weight;                 // f32 [heads][width], of row i number i % heads; 0: none
+  uint64_t bias QUERN_DEFAULT(0);  // optional: f32 [heads][width]
   uint64_t add QUERN_DEFAULT(0);   // optional: f32 [rows][width]; may be out_rows
   uint64_t out_rows;               // f32 [rows][width]; may be in_rows
   uint width;
   uint layer QUERN_DEFAULT(0);  // 1: layer norm
   float epsilon;
   float scale QUERN_DEFAULT(1);
+  uint heads QUERN_DEFAULT(1);
+  uint normalized QUERN_DEFAULT(1);  // 0: the row is only scaled
 };
-QUERN_PUSH(NormPush, 56);
+QUERN_PUSH(NormPush, 64);
 
 // soft_cap: x = cap * tanh(x / cap). Grid: x covers `count` values.
 struct SoftCapPush {

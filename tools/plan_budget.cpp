@@ -196,6 +196,8 @@ Status find_speeds(PlanRequest& request, const engine::Model& model) {
 
 Status place_within_budget(const gguf::File& file, engine::EngineOptions& options, bool force) {
   QUERN_TRY(const engine::Model model, engine::read_model(file));
+  QUERN_TRY(const std::string missing, engine::leave_out_missing(options.placement));
+  if (!missing.empty()) std::fprintf(stderr, "quern: %s\n", missing.c_str());
   PlanRequest request{.engine = options, .freedom = {false, false}, .force = force};
   QUERN_CHECK(find_devices(request, 0));
   QUERN_CHECK(find_speeds(request, model));

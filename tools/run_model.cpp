@@ -6,6 +6,7 @@
 #include <chrono>
 #include <utility>
 
+#include "engine/devices.h"
 #include "engine/utf8.h"
 #include "kernels/system_memory.h"
 #include "kernels/vulkan.h"
@@ -73,7 +74,10 @@ Result<RunModel::Loaded> RunModel::load_engine(const RunModelOptions& options) {
   std::vector<std::string> warnings;
   QUERN_TRY(gguf::File file, open_file(options.path, open, warnings));
   QUERN_TRY(const engine::Model model, engine::read_model(file));
-  PlanRequest request{.engine = options.engine,
+  engine::EngineOptions asked = options.engine;
+  QUERN_TRY(std::string missing, engine::leave_out_missing(asked.placement));
+  if (!missing.empty()) warnings.push_back(std::move(missing));
+  PlanRequest request{.engine = std::move(asked),
                       .access = open.access,
                       .freedom = options.freedom,
                       .budget = memory_budget(options.ram),

@@ -62,6 +62,8 @@ class OpRecorder {
     Access access = {};
   };
   Status multiply(const Product& product);
+  // With what multiply() has filled in, of a matrix whose width 8 does not divide.
+  Status multiply_odd(const Product& product, const shaders::MatmulPush& push);
   bool offers_tiled(WeightId weight) const;
 
   // An RMS norm is part of the products that read the value; a layer norm comes before them, and
@@ -75,6 +77,14 @@ class OpRecorder {
   // out = scale * norm(in) (+ add), `count` rows of `width` values.
   Status normalize(const Norm& norm, uint32_t width, uint32_t count, const Range& in,
                    const Range& out, const Range* add, float scale);
+
+  // scale * norm(x), in place, of heads of `width` values; weights and biases are optional. For
+  // what the kernels that do more cannot: biases, and layer norms.
+  Status normalize_heads(const HeadNorm& norm, uint32_t heads, uint32_t width, uint32_t count,
+                         const Range& x, float scale);
+
+  Status gate_heads(const GatedNorm& op);
+  Status normalize_biased(const CacheAppend& op, const Heads& heads, uint32_t keys);
 
   // Which head's matrix multiplies what, for rows of `heads` heads: ExpertTile [count * heads].
   Result<Range> head_tiles(uint32_t heads, uint32_t count);

@@ -49,13 +49,23 @@ uint32_t parts_of(const HeadNorm& norm, uint32_t heads) {
 
 }  // namespace
 
+// Normalizes the heads whose norm has a bias, for which the next kernel has no room.
+Status OpRecorder::normalize_biased(const CacheAppend& op, const Heads& heads, uint32_t keys) {
+  const auto normalized = [&](const HeadNorm& norm, ValueId id, uint32_t count) -> Status {
+    if (norm.norm.bias == kAbsent || count == 0) return {};
+    const Range x = rows(id, shape_.rows, uint64_t{count} * heads.key_width);
+    return normalize_heads(norm, count, heads.key_width, shape_.rows, x, 1);
+  };
+  QUERN_CHECK(normalized(op.q_norm, op.q, heads.queries));
+  return normalized(op.k_norm, op.k, keys);
+}
+
 Status OpRecorder::operate(const CacheAppend& op) {
   const Heads& heads = b_.program.layers[op.layer];
   if (!fits_shaders(heads)) return unsupported("heads of this width");
-  if (op.q_norm.norm.bias != kAbsent || op.k_norm.norm.bias != kAbsent) {
-    return unsupported("norms of heads with a bias");
-  }
   const uint32_t keys_own = op.k == kAbsent ? 0 : heads.keys;  // of this layer
+  QUERN_CHECK(normalize_biased(op, heads, keys_own));
+  const bool q_done = op.q_norm.norm.bias != kAbsent, k_done = op.k_norm.norm.bias != kAbsent;
   const Rope* rope = op.rope == kAbsent ? nullptr : &b_.program.ropes[op.rope];
   const uint32_t constants[] = {kAppendWidth, b_.device.caps().subgroup_size,
                                 cache_code(b_.cache.type())};
@@ -70,8 +80,8 @@ Status OpRecorder::operate(const CacheAppend& op) {
       .q = q.address,
       .k = k.address,
       .v = v.address,
-      .q_norm = b_.weights.address_or_null(op.q_norm.norm.weight),
-      .k_norm = b_.weights.address_or_null(op.k_norm.norm.weight),
+      .q_norm = q_done ? 0 : b_.weights.address_or_null(op.q_norm.norm.weight),
+      .k_norm = k_done ? 0 : b_.weights.address_or_null(op.k_norm.norm.weight),
       .turns = rope ? b_.rows.turns(op.rope) : 0,
       .rows = b_.rows.rows(),
       .tables = b_.rows.tables(heads.group),

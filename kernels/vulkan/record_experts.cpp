@@ -51,8 +51,6 @@ Status OpRecorder::operate(const Experts& op) {
   if (experts > shaders::kMaxExperts || op.used >= shaders::kSlotsPerRow) {
     return unsupported("so many experts");
   }
-  if (op.gate == op.up && fused_bytes(op) % 16 != 0)
-    return unsupported("fused experts of this width");
   if (op.routing.norm.kind != Norm::Kind::kRms) return unsupported("routers with a layer norm");
   QUERN_TRY(const Range in, normed_input(op.in, op.norm, b_.program.weights[op.router].in()));
   const bool tiled = offers_tiled(op.gate) && offers_tiled(op.up) && offers_tiled(op.down);

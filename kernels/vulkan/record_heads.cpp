@@ -13,8 +13,41 @@ uint32_t divide_up(uint32_t value, uint32_t by) { return (value + by - 1) / by; 
 
 }  // namespace
 
+Status OpRecorder::normalize_heads(const HeadNorm& norm, uint32_t heads, uint32_t width,
+                                   uint32_t count, const Range& x, float scale) {
+  QUERN_TRY(const Kernel* kernel, b_.device.kernel("norm", kWidth));
+  const bool all = norm.over == HeadNorm::Over::kAllHeads;
+  const shaders::NormPush push = {.in_rows = x.address,
+                                  .weight = b_.weights.address_or_null(norm.norm.weight),
+                                  .bias = b_.weights.address_or_null(norm.norm.bias),
+                                  .out_rows = x.address,
+                                  .width = all ? heads * width : width,
+                                  .layer = norm.norm.kind == Norm::Kind::kLayer,
+                                  .epsilon = norm.norm.epsilon,
+                                  .scale = scale,
+                                  .heads = norm.over == HeadNorm::Over::kOwnHead ? heads : 1};
+  recorder_.dispatch(*kernel, push, {all ? 1 : heads, count}, {{x}, {x}});
+  return {};
+}
+
 Status OpRecorder::operate(const GatedNorm& op) {
-  if (op.norm.norm.kind != Norm::Kind::kRms) return unsupported("layer norms of gated heads");
+  if (rows_of(op.x) == 0) return {};
+  const bool plain = op.norm.norm.kind == Norm::Kind::kRms && op.norm.norm.bias == kAbsent;
+  if (!op.normalized || plain) return gate_heads(op);
+  const Range x = rows(op.x, rows_of(op.x), uint64_t{op.heads} * op.width);
+  GatedNorm gate = op;
+  gate.normalized = false;
+  if (op.gate_first) {
+    gate.scale = 1;
+    QUERN_CHECK(gate_heads(gate));
+    return normalize_heads(op.norm, op.heads, op.width, rows_of(op.x), x, op.scale);
+  }
+  QUERN_CHECK(normalize_heads(op.norm, op.heads, op.width, rows_of(op.x), x, 1));
+  return gate_heads(gate);
+}
+
+// With an RMS norm without bias, or none.
+Status OpRecorder::gate_heads(const GatedNorm& op) {
   QUERN_TRY(const Kernel* kernel, b_.device.kernel("gated_norm", kWidth));
   const bool all = op.normalized && op.norm.over == HeadNorm::Over::kAllHeads;
   const uint32_t heads = all ? 1 : op.heads, width = all ? op.heads * op.width : op.width;
@@ -32,9 +65,7 @@ Status OpRecorder::operate(const GatedNorm& op) {
       .activation = activation_code(op.activation),
       .epsilon = op.norm.norm.epsilon,
       .scale = op.scale};
-  if (rows_of(op.x) > 0) {
-    recorder_.dispatch(*kernel, push, {heads, rows_of(op.x)}, std::move(access));
-  }
+  recorder_.dispatch(*kernel, push, {heads, rows_of(op.x)}, std::move(access));
   return {};
 }
 

@@ -18,8 +18,13 @@ uint32_t divide_up(uint64_t value, uint32_t by) {
   return static_cast<uint32_t>((value + by - 1) / by);
 }
 
-// Shaders read eight values of a row at a time.
-bool is_readable(const WeightInfo& weight) { return weight.in() % 8 == 0; }
+// Most shaders read eight values of a row at a time; the other rows are of float formats.
+bool is_odd(const WeightInfo& weight) { return weight.in() % 8 != 0; }
+
+uint32_t odd_format(gguf::Format format) {
+  if (format == gguf::Format::F32) return shaders::kOddF32;
+  return format == gguf::Format::F16 ? shaders::kOddF16 : shaders::kOddBf16;
+}
 
 // "matvec_q4_k"
 std::string kernel_name(std::string_view operation, gguf::Format format) {
@@ -70,8 +75,10 @@ Status OpRecorder::operate(const Embed& op) {
 
 Status OpRecorder::gather(WeightId id, float scale, bool by_position, ValueId to) {
   const WeightInfo& table = b_.program.weights[id];
-  if (!is_readable(table)) return unsupported("rows whose width 8 does not divide");
-  QUERN_TRY(const Kernel* kernel, b_.device.kernel(kernel_name("gather", table.format), kWidth));
+  const bool odd = is_odd(table);
+  const std::string name = odd ? "odd_gather" : kernel_name("gather", table.format);
+  const uint32_t constants[] = {kWidth, b_.device.caps().subgroup_size, odd_format(table.format)};
+  QUERN_TRY(const Kernel* kernel, b_.device.kernel(name, std::span(constants, odd ? 3 : 2)));
   const auto width = static_cast<uint32_t>(table.in());
   const Range out = rows(to, shape_.rows, width);
   const shaders::GatherPush push = {.table = b_.weights.address(id),
@@ -83,7 +90,8 @@ Status OpRecorder::gather(WeightId id, float scale, bool by_position, ValueId to
                                     .by_position = by_position};
   std::vector<Range> read;
   if (by_position) read.push_back(out);
-  recorder_.dispatch(*kernel, push, {divide_up(width / 8, kWidth), shape_.rows}, {read, {out}});
+  recorder_.dispatch(*kernel, push, {divide_up(odd ? width : width / 8, kWidth), shape_.rows},
+                     {read, {out}});
   return {};
 }
 
@@ -118,7 +126,8 @@ Status OpRecorder::normalize(const Norm& norm, uint32_t width, uint32_t count, c
                                   .width = width,
                                   .layer = norm.kind == Norm::Kind::kLayer,
                                   .epsilon = norm.epsilon,
-                                  .scale = scale};
+                                  .scale = scale,
+                                  .normalized = norm.weight != kAbsent};
   Access access = {{in}, {out}};
   if (add) access.reads.push_back(*add);
   recorder_.dispatch(*kernel, push, {.x = count}, std::move(access));
@@ -143,13 +152,13 @@ bool OpRecorder::offers_tiled(WeightId weight) const {
 // Many rows go through the tiled shader, few, or all where it may not be used, through the other.
 Status OpRecorder::multiply(const Product& product) {
   const WeightInfo& weight = b_.program.weights[product.weight];
-  if (!is_readable(weight)) return unsupported("rows whose width 8 does not divide");
   shaders::MatmulPush push = product.push;
   push.weight = b_.weights.address(product.weight);
   push.codebooks = b_.codebooks;
   push.in_width = static_cast<uint32_t>(weight.in());
   push.out_width = static_cast<uint32_t>(weight.out());
   push.rows = product.rows;
+  if (is_odd(weight)) return multiply_odd(product, push);
   const uint32_t gated = push.up != 0;
   const bool sorted = push.tiles && push.indices;
   const bool tiled =
@@ -172,6 +181,16 @@ Status OpRecorder::multiply(const Product& product) {
                              constants));
   Groups groups = spread(divide_up(push.out_width, shaders::kMatvecOutputs));
   groups.z = product.tiles ? product.tiles : divide_up(push.rows, together);
+  recorder_.dispatch(*kernel, push, groups, product.access);
+  return {};
+}
+
+Status OpRecorder::multiply_odd(const Product& product, const shaders::MatmulPush& push) {
+  const uint32_t constants[] = {kWidth, b_.device.caps().subgroup_size,
+                                odd_format(b_.program.weights[product.weight].format)};
+  QUERN_TRY(const Kernel* kernel, b_.device.kernel("odd_product", constants));
+  Groups groups = spread(divide_up(push.out_width, kWidth));
+  groups.z = product.tiles ? product.tiles : divide_up(push.rows, shaders::kMatmulTile);
   recorder_.dispatch(*kernel, push, groups, product.access);
   return {};
 }

@@ -16,8 +16,9 @@ class Weights {
   static uint64_t bytes(const Program& program, uint64_t max_allocation);
   static uint64_t largest(const Program& program);  // see Arena
 
-  // Copies all weights; uploaded(weight) is called after each one. Errors: "device-memory", which
-  // says what would fit, and those of Buffer.
+  // Copies all weights; uploaded(weight) is called after each one, uploaded(kAbsent) every 64 MiB
+  // in between. Errors: "cancelled" if it returns false, "device-memory", which says what would
+  // fit, and those of Buffer.
   static Result<Weights> upload(Device& device, const Program& program,
                                 std::span<const gguf::TensorView> tensors,
                                 const PackObserver& uploaded);

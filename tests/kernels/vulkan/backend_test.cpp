@@ -61,6 +61,36 @@ TEST(VulkanBackend, projectsManyRows) {
   for (const uint32_t rows : {9, 16, 47, 80}) expect_equals_reference(small, out, rows);
 }
 
+// Embeds, multiplies by a gated unit, and adds what it gives to the residual stream.
+ValueId odd_layer(SmallProgram& small, Format format, uint32_t width, uint32_t hidden) {
+  const ValueId x = small.program.add_value(width), y = small.program.add_value(hidden);
+  small.program.ops.push_back(Embed{small.matrix(format, width, SmallProgram::kTokens), x});
+  small.program.ops.push_back(
+      Projection{.in = x,
+                 .norm = {small.vector(width, 1, 0.2f), 1e-5f},
+                 .outputs = {{.weight = small.matrix(format, width, hidden),
+                              .bias = small.vector(hidden, 0, 1),
+                              .out = y},
+                             {.weight = small.matrix(format, width, hidden)}},
+                 .activation = Activation::kSilu});
+  small.program.ops.push_back(
+      Projection{.in = y,
+                 .norm = {},
+                 .outputs = {{.weight = small.matrix(format, hidden, width), .out = x, .add = x}}});
+  return x;
+}
+
+TEST(VulkanBackend, computesWidthsThatEightDoesNotDivide) {
+  for (const Format format : {Format::F32, Format::F16, Format::BF16}) {
+    for (const auto& [width, hidden] : {std::pair{27u, 150u}, {20u, 33u}}) {
+      SCOPED_TRACE(testing::Message() << int(format) << ", " << width);
+      SmallProgram small(kSeed);
+      const ValueId out = odd_layer(small, format, width, hidden);
+      for (const uint32_t rows : {1, 9, 70}) expect_equals_reference(small, out, rows);
+    }
+  }
+}
+
 // A value of width 1, from one of width 8.
 ValueId row_factors(SmallProgram& small, ValueId in) {
   const ValueId out = small.program.add_value(1);
@@ -127,6 +157,7 @@ TEST(VulkanBackend, returnsOnlyTheRowsThatAreWanted) {
 struct MixtureFeatures {
   Format up = Format::Q4_K;  // gate is Q4_K
   bool fused = false;        // gate and up are one tensor
+  bool odd = false;          // floats, of widths that 8 does not divide
   bool biases = false;
   Routing routing = {};
   Activation activation = Activation::kSilu;
@@ -134,28 +165,33 @@ struct MixtureFeatures {
 };
 
 ValueId mixture_layer(SmallProgram& small, const MixtureFeatures& with) {
-  constexpr uint32_t kIn = 256, kHidden = 256, kExperts = 8;
-  const ValueId in = small.embed(kIn), add = small.embed(kIn), out = small.program.add_value(kIn);
+  constexpr uint32_t kExperts = 8;
+  const uint32_t in_width = with.odd ? 28 : 256, hidden = with.odd ? 13 : 256;
+  const Format gate = with.odd ? Format::F16 : Format::Q4_K;
+  const Format down = with.odd ? Format::BF16 : Format::Q6_K;
+  const ValueId in = small.embed(in_width), add = small.embed(in_width),
+                out = small.program.add_value(in_width);
   const auto bias = [&](uint64_t width) {
     return with.biases ? small.vector(width * kExperts, 0, 1) : kAbsent;
   };
-  Experts op{.in = in,
-             .norm = {.weight = small.vector(kIn, 1, 0.2f), .epsilon = 1e-5f, .kind = with.norm},
-             .router = small.matrix(Format::F32, kIn, kExperts),
-             .gate = small.matrix(Format::Q4_K, kIn, kHidden, kExperts),
-             .up = small.matrix(with.up, kIn, kHidden, kExperts),
-             .down = small.matrix(Format::Q6_K, kHidden, kIn, kExperts),
-             .used = 3,
-             .out = out,
-             .add = add,
-             .routing = with.routing,
-             .activation = with.activation,
-             .gate_bias = bias(kHidden),
-             .up_bias = bias(kHidden),
-             .down_bias = bias(kIn)};
+  Experts op{
+      .in = in,
+      .norm = {.weight = small.vector(in_width, 1, 0.2f), .epsilon = 1e-5f, .kind = with.norm},
+      .router = small.matrix(Format::F32, in_width, kExperts),
+      .gate = small.matrix(gate, in_width, hidden, kExperts),
+      .up = small.matrix(with.up, in_width, hidden, kExperts),
+      .down = small.matrix(down, hidden, in_width, kExperts),
+      .used = 3,
+      .out = out,
+      .add = add,
+      .routing = with.routing,
+      .activation = with.activation,
+      .gate_bias = bias(hidden),
+      .up_bias = bias(hidden),
+      .down_bias = bias(in_width)};
   if (with.fused) {
-    op.gate = op.up = small.matrix(Format::Q4_K, kIn, kHidden, 2 * kExperts);
-    op.gate_bias = op.up_bias = bias(2 * kHidden);
+    op.gate = op.up = small.matrix(gate, in_width, hidden, 2 * kExperts);
+    op.gate_bias = op.up_bias = bias(2 * hidden);
   }
   if (with.biases) op.routing.bias = small.vector(kExperts, 0, 1);
   if (with.biases) op.routing.selection_bias = small.vector(kExperts, 0, 0.1f);
@@ -173,6 +209,8 @@ TEST(VulkanBackend, mixesExpertsLikeTheReference) {
       {.up = Format::Q5_K, .biases = true, .norm = Norm::Kind::kLayer},
       {.routing = {.gate = Routing::Gate::kSigmoid, .groups = 4, .groups_used = 2, .scale = 2.5f}},
       {.routing = {.normalized = false}},
+      {.up = Format::F16, .odd = true, .biases = true},
+      {.up = Format::F16, .fused = true, .odd = true},
   };
   for (const MixtureFeatures& features : kinds) {
     SCOPED_TRACE(&features - kinds);
@@ -189,7 +227,7 @@ struct AttentionFeatures {
   Norm::Kind norm = Norm::Kind::kRms;
   float k_epsilon = 1e-5f;
   bool shared = false;  // a second layer reads the same cache
-  bool norms = false, rope = true, halves = false, sinks = false;
+  bool norms = false, biases = false, rope = true, halves = false, sinks = false;
   float softcap = 0;
   uint32_t window = 0;
   QueryTemperature temperature = {};
@@ -201,6 +239,7 @@ ValueId attention_layer(SmallProgram& small, const Heads& heads, const Attention
     const uint32_t width = with.over == HeadNorm::Over::kEachHead ? 1 : count;
     return {{.weight = small.vector(width * heads.key_width, 1, 0.2f),
              .epsilon = epsilon,
+             .bias = with.biases ? small.vector(width * heads.key_width, 0, 1) : kAbsent,
              .kind = with.norm},
             with.over};
   };
@@ -269,6 +308,8 @@ TEST(VulkanBackend, attendsLikeTheReference) {
       {.over = Over::kOwnHead, .norms = true},
       {.over = Over::kAllHeads, .norms = true},
       {.over = Over::kOwnHead, .norm = Norm::Kind::kLayer, .norms = true},
+      {.over = Over::kOwnHead, .norm = Norm::Kind::kLayer, .norms = true, .biases = true},
+      {.over = Over::kAllHeads, .norm = Norm::Kind::kLayer, .norms = true, .biases = true},
       {.over = Over::kEachHead, .k_epsilon = 0.1f, .norms = true},
       {.shared = true, .norms = true},
       {.sinks = true, .softcap = 2},

@@ -6,6 +6,7 @@
 
 #include <numeric>
 
+#include "kernels/vulkan/weights.h"
 #include "shaders/modules.h"
 #include "shaders/shared.h"
 #include "tests/kernels/vulkan/test_device.h"
@@ -76,6 +77,29 @@ TEST(VulkanShaders, pushConstantsLieWithoutGaps) {
     EXPECT_GT(end, 0u) << module.name;
     EXPECT_LE(end, shaders::kMaxPushBytes) << module.name;
   }
+}
+
+// A user may stop while one large tensor is on its way.
+TEST(VulkanWeights, areUploadedInPartsBetweenWhichLoadingCanEnd) {
+  Program program;
+  const WeightInfo info = {"weight", gguf::Format::F32, {4096, 8192, 1, 1}};  // 128 MiB
+  program.weights = {info};
+  const std::vector<std::byte> bytes(info.bytes());
+  const gguf::TensorView view = {"weight", info.format, info.shape, 2, bytes};
+  std::vector<WeightId> told;
+  const auto upload = [&](size_t calls) {
+    told.clear();
+    return Weights::upload(test::vulkan_device(), program, {&view, 1}, [&](WeightId id) {
+      told.push_back(id);
+      return told.size() < calls;
+    });
+  };
+  const auto stopped = upload(1);
+  ASSERT_FALSE(stopped);
+  EXPECT_EQ(stopped.error().code, "cancelled");
+  EXPECT_EQ(told, std::vector<WeightId>{kAbsent});
+  EXPECT_TRUE(upload(3));
+  EXPECT_EQ(told, (std::vector<WeightId>{kAbsent, 0}));
 }
 
 }  // namespace

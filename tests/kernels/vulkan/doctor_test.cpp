@@ -111,6 +111,30 @@ TEST(Doctor, showsSpeedsTestsDevicesAndRemembers) {
   EXPECT_THAT(refused.err, HasSubstr("computes wrong here (matmul_q4_k: row 1 is wrong)"));
 }
 
+TEST(MissingDriver, leavesTheAnswerToTheCpuUnlessStrict) {
+  const std::vector<std::string> run = {"run",
+                                        QUERN_SOURCE_DIR "/models/quern-tiny-stories-Q4_K_M.gguf",
+                                        "--raw",
+                                        "-p",
+                                        "Once upon a time",
+                                        "-n",
+                                        "4",
+                                        "--device",
+                                        "vulkan:0"};
+  for (const char* name : {"VK_DRIVER_FILES", "VK_ICD_FILENAMES"}) ::setenv(name, "/none.json", 1);
+  const auto answered = run_program(run);
+  EXPECT_EQ(answered.exit_code, 0) << answered.err;
+  EXPECT_NE(answered.out, "");
+  EXPECT_THAT(answered.err, HasSubstr("no usable Vulkan GPU here"));
+  EXPECT_THAT(answered.err, HasSubstr("the CPU does its part"));
+  std::vector<std::string> strict = run;
+  strict.push_back("--strict");
+  const auto refused = run_program(strict);
+  EXPECT_EQ(refused.exit_code, 2);
+  EXPECT_EQ(refused.out, "");
+  for (const char* name : {"VK_DRIVER_FILES", "VK_ICD_FILENAMES"}) ::unsetenv(name);
+}
+
 TEST(Doctor, refusesDevicesThatAreNotThere) {
   EXPECT_EQ(run_program({"doctor", "--device", "vulkan:no such"}).exit_code, 2);
   EXPECT_EQ(run_program({"doctor", "--device", "abacus"}).exit_code, 2);

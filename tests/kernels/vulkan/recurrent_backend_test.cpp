@@ -12,7 +12,6 @@ using test::Recurrent;
 using test::SmallProgram;
 using test::TestBatch;
 
-// The device reads eight values of a row at a time.
 std::deque<Recurrent> all() {
   std::deque<Recurrent> made;
   made.push_back(test::convolution(40, 3, false, true, Activation::kNone));
@@ -82,6 +81,29 @@ TEST(VulkanHeads, areNormalizedAndGatedLikeTheReference) {
     op.scale = 0.3f;
     small.program.ops.push_back(op);
     for (const uint32_t rows : {1, 9}) expect_equals_reference(small, op.x, rows);
+  }
+}
+
+TEST(VulkanHeads, haveLayerNormsWithBiasesBeforeAndAfterGates) {
+  constexpr uint32_t kHeads = 4, kWidth = 20;
+  using Over = HeadNorm::Over;
+  for (const Over over : {Over::kEachHead, Over::kOwnHead, Over::kAllHeads}) {
+    for (const bool gate_first : {false, true}) {
+      SmallProgram small(3);
+      const uint64_t width = over == Over::kEachHead ? kWidth : kHeads * kWidth;
+      GatedNorm op{.x = small.embed(kHeads * kWidth), .heads = kHeads, .width = kWidth};
+      op.norm = {{.weight = small.vector(width, 1, 0.2f),
+                  .epsilon = 0.1f,
+                  .bias = small.vector(width, 0, 1),
+                  .kind = Norm::Kind::kLayer},
+                 over};
+      op.gate = small.embed(kHeads * kWidth);
+      op.activation = Activation::kSilu;
+      op.gate_first = gate_first;
+      op.scale = 0.3f;
+      small.program.ops.push_back(op);
+      expect_equals_reference(small, op.x, 9);
+    }
   }
 }
 

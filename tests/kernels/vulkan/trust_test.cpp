@@ -5,12 +5,14 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <tuple>
 
 #include "engine/device_trust.h"
 #include "engine/devices.h"
 #include "kernels/vulkan/backend.h"
 #include "shaders/modules.h"
 #include "tests/golden_model.h"
+#include "tests/kernels/vulkan/faults.h"
 #include "tests/kernels/vulkan/test_device.h"
 #include "tests/temporary_folder.h"
 
@@ -66,10 +68,49 @@ TEST(DeviceTrust, isTestedOnceAndRemembered) {
   EXPECT_TRUE(tested);
 }
 
+TEST(DeviceTrust, testsAFormatWhenAModelHasIt) {
+  using enum gguf::Format;
+  const test::TemporaryFolder folder;
+  TrustOptions options{.cache_folder = folder.file("cache"), .formats = {Q4_K, F32}};
+  const auto first = device_trust(kDevice, test::vulkan_backend(), options);
+  ASSERT_TRUE(first) << first.error().to_string();
+  EXPECT_EQ(first->formats, std::vector{Q4_K});
+  EXPECT_TRUE(device_trust(kDevice, test::vulkan_backend(), options)->remembered);
+  remember_a_fault(remembered_in(folder));
+  options.formats = {Q6_K, Q4_K};
+  const auto second = device_trust(kDevice, test::vulkan_backend(), options);
+  EXPECT_FALSE(second->remembered);
+  EXPECT_EQ(second->formats, (std::vector{Q4_K, Q6_K}));
+  EXPECT_EQ(second->checks, first->checks + 3);  // no model again
+  EXPECT_EQ(second->faults.size(), 1u);
+  EXPECT_EQ(second->variants.size(), 1u);
+  EXPECT_TRUE(device_trust(kDevice, test::vulkan_backend(), options)->remembered);
+}
+
+// What a device that fails has computed says nothing of what it computes.
+TEST(DeviceTrust, remembersNothingOfADeviceThatFailsMeanwhile) {
+  const auto device = kernels::vulkan::make_backend(std::move(*kernels::vulkan::Device::create(
+      test::vulkan_instance(), 0,
+      {.cache_folder = QUERN_VULKAN_CACHE, .patch = test::inject_faults})));
+  for (const auto& [fault, calls, code] : {std::tuple{test::Fault::kLost, 30, "device-lost"},
+                                           {test::Fault::kLost, 3, "device-lost"},
+                                           {test::Fault::kNoMemory, 100, "device-memory"}}) {
+    const test::TemporaryFolder folder;
+    test::arm_fault(fault, calls);
+    const auto trust = device_trust(
+        kDevice, *device, {.cache_folder = folder.file("cache"), .formats = {gguf::Format::Q4_K}});
+    test::arm_fault(test::Fault::kNone);
+    ASSERT_FALSE(trust);
+    EXPECT_EQ(trust.error().code, code);
+    EXPECT_FALSE(std::filesystem::exists(remembered_in(folder)));
+  }
+}
+
 TEST(DeviceTrust, theCpuDoesThePartOfADeviceThatComputesWrong) {
   const test::TemporaryFolder folder;
-  const auto trust = device_trust(kDevice, test::vulkan_backend(),
-                                  {.cache_folder = folder.file("cache"), .again = false});
+  const auto trust =
+      device_trust(kDevice, test::vulkan_backend(),
+                   {.cache_folder = folder.file("cache"), .formats = {gguf::Format::Q4_K}});
   ASSERT_TRUE(trust);
   remember_a_fault(remembered_in(folder));
   const test::GoldenModel golden = test::golden_model("models/llama");
@@ -123,7 +164,9 @@ std::unique_ptr<kernels::Backend> device_with_a_wrong_variant() {
 
 TEST(DeviceTrust, aVariantThatComputesWrongGivesWayToTheNext) {
   const test::TemporaryFolder folder;
-  const TrustOptions options{.cache_folder = folder.file("cache"), .software_variants = true};
+  const TrustOptions options{.cache_folder = folder.file("cache"),
+                             .formats = {gguf::Format::Q5_0, gguf::Format::Q4_K},
+                             .software_variants = true};
   const auto wrong = device_with_a_wrong_variant();
   if (wrong->variants().size() < 3) GTEST_SKIP() << "the device has no variant to break";
   const auto trust = device_trust(kDevice, *wrong, options);
@@ -163,10 +206,11 @@ TEST(DeviceTrust, aVariantThatComputesWrongGivesWayToTheNext) {
 }
 
 DeviceTrust measured(double int8_decode, double int8_prefill) {
-  return {
-      .faults = {},
-      .variants = {
-          {"int8", {}, {int8_decode, int8_prefill}}, {"fp16", {}, {3, 30}}, {"fp32", {}, {4, 20}}}};
+  return {.faults = {},
+          .variants = {{"int8", {}, {int8_decode, int8_prefill}},
+                       {"fp16", {}, {3, 30}},
+                       {"fp32", {}, {4, 20}}},
+          .formats = {}};
 }
 
 TEST(DeviceTrust, choosesTheFastestVariantsThatComputeRight) {
