@@ -93,7 +93,7 @@ TEST_P(ShaderRoute, choosesLikeTheFormula) {
 // Addresses are filled in by the test; selection_bias 1 asks for one.
 RoutePush routing(uint32_t experts, uint32_t used, uint64_t bias, uint32_t groups,
                   uint32_t groups_used, uint32_t sigmoid, uint32_t normalized, float scale) {
-  return {0, bias, 0, 0, experts, used, groups, groups_used, sigmoid, normalized, scale, 0};
+  return {0, bias, 0, 0, 0, experts, used, groups, groups_used, sigmoid, normalized, scale, 0};
 }
 
 INSTANTIATE_TEST_SUITE_P(Routings, ShaderRoute,
