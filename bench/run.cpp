@@ -248,8 +248,9 @@ class Run {
     if (!options_.speeds || (!decode && test.depth > 0)) return std::nullopt;
     if (options_.speeds->peaks.threads != engine.options().threads) return std::nullopt;
     engine::MachineSpeeds speeds = *options_.speeds;
-    speeds.reads = {before, after, (before + after) / 2};
-    if (before == 0 || after == 0) speeds.reads.clear();
+    if (before > 0 && after > 0) {
+      for (const double read : {before, after, (before + after) / 2}) speeds.reads.push_back(read);
+    }
     return predict_speed(engine.model(), engine.options(), speeds,
                          decode ? test.depth + test.tokens / 2 : test.tokens);
   }

@@ -131,14 +131,19 @@ namespace {
 
 using Work = std::function<void(size_t worker)>;
 
-// Lets pinned threads work at once, again and again.
-class PinnedTeam {
+// Lets threads work at once, again and again.
+class Team {
  public:
-  PinnedTeam(size_t threads, double seconds)
+  enum class Place { kPinned, kAnywhere };  // the engine's threads are anywhere
+
+  Team(size_t threads, double seconds, Place place = Place::kPinned)
       : seconds_(seconds),
+        place_(place),
         processors_(usable_processors()),
         ends_(threads),
-        barrier_(static_cast<ptrdiff_t>(threads), Next{this}) {}
+        barrier_(static_cast<ptrdiff_t>(threads), Next{this}) {
+    times_.reserve(kMost);
+  }
 
   // Seconds of the fastest of at least three passes: neighbours and interrupts only ever make a
   // pass slower. `prepare` comes first, on the same threads.
@@ -156,27 +161,34 @@ class PinnedTeam {
     return times_;
   }
 
+  // Counts from 0 in each pass, for work that threads share as they come to it.
+  size_t next_chunk() { return chunk_++; }
+
  private:
   using Clock = std::chrono::steady_clock;
   static constexpr int kUncounted = 1, kLeast = 3;  // passes
+  static constexpr size_t kMost = 4096;             // that are counted
 
   // Called between passes by one thread while the others wait.
   struct Next {
-    PinnedTeam* team;
+    Team* team;
     void operator()() noexcept { team->next(); }
   };
 
   void next() {
     if (++passes_ > kUncounted) {
       const std::chrono::duration<double> took = *std::ranges::max_element(ends_) - start_;
-      times_.push_back(took.count());
+      if (times_.size() < kMost) times_.push_back(took.count());
       total_ += took.count();
     }
+    chunk_ = 0;
     start_ = Clock::now();
   }
 
   void run(size_t worker, const Work& prepare, const Work& work) {
-    pin_this_thread(processors_[worker % processors_.size()]);  // no harm if it is refused
+    if (place_ == Place::kPinned) {
+      pin_this_thread(processors_[worker % processors_.size()]);  // no harm if it is refused
+    }
     prepare(worker);
     barrier_.arrive_and_wait();
     while (passes_ < kUncounted + kLeast || total_ < seconds_) {
@@ -187,12 +199,14 @@ class PinnedTeam {
   }
 
   double seconds_;
+  Place place_;
   std::vector<int> processors_;
   std::vector<Clock::time_point> ends_;  // by worker
   Clock::time_point start_;
   std::vector<double> times_;
   double total_ = 0;
   int passes_ = -1;
+  std::atomic<size_t> chunk_{0};
   std::barrier<Next> barrier_;
 };
 
@@ -222,8 +236,8 @@ double read_bandwidth(size_t threads, const ProbeEffort& effort) {
   const size_t part = reader_part(threads, effort.bytes);
   const PageBuffer buffer(part * threads);
   if (!buffer.data()) return 0;
-  const double seconds = PinnedTeam(threads, effort.seconds)
-                             .fastest(write_parts(buffer, part), read_parts(buffer, part));
+  const double seconds =
+      Team(threads, effort.seconds).fastest(write_parts(buffer, part), read_parts(buffer, part));
   return static_cast<double>(part * threads) / seconds;
 }
 
@@ -231,13 +245,13 @@ double read_bandwidth(size_t threads, const ProbeEffort& effort) {
 double compute_peak(size_t threads, const ProbeEffort& effort, double (*chains)(size_t)) {
   std::atomic<double> operations{0};  // of one thread
   const double seconds =
-      PinnedTeam(threads, effort.seconds)
+      Team(threads, effort.seconds)
           .fastest([](size_t) {}, [&](size_t) { operations = chains(effort.rounds); });
   return operations * static_cast<double>(threads) / seconds;
 }
 
 constexpr uint64_t kLookBytes = 256 << 20;
-constexpr double kLookSeconds = 0.02;
+constexpr size_t kLookChunk = 1 << 20;
 
 double run_int8(size_t rounds) { return HWY_DYNAMIC_DISPATCH(cpu::RunInt8)(rounds); }
 double run_fp32(size_t rounds) { return HWY_DYNAMIC_DISPATCH(cpu::RunFp32)(rounds); }
@@ -249,18 +263,26 @@ MemoryReader::MemoryReader(size_t threads)
       part_(reader_part(threads_, kLookBytes)),
       buffer_(std::make_unique<PageBuffer>(part_ * threads_)) {
   if (buffer_->data()) {
-    PinnedTeam(threads_, 0).passes(write_parts(*buffer_, part_), [](size_t) {});
+    Team(threads_, 0).passes(write_parts(*buffer_, part_), [](size_t) {});
   }
 }
 MemoryReader::~MemoryReader() = default;
 
-double MemoryReader::look() const {
+double MemoryReader::look(double seconds) const {
   if (!buffer_->data()) return 0;
-  std::vector<double> times =
-      PinnedTeam(threads_, kLookSeconds).passes([](size_t) {}, read_parts(*buffer_, part_));
+  // As the engine's threads do: wherever there is room, and each reads as much as it comes to.
+  Team team(threads_, seconds, Team::Place::kAnywhere);
+  const size_t chunks = part_ * threads_ / kLookChunk;
+  if (chunks == 0) return 0;
+  const auto read = [&](size_t) {
+    for (size_t i = team.next_chunk(); i < chunks; i = team.next_chunk()) {
+      HWY_DYNAMIC_DISPATCH(cpu::ReadAll)(buffer_->data() + i * kLookChunk, kLookChunk);
+    }
+  };
+  std::vector<double> times = team.passes([](size_t) {}, read);
   const auto middle = times.begin() + static_cast<ptrdiff_t>(times.size() / 2);
   std::ranges::nth_element(times, middle);
-  return static_cast<double>(part_ * threads_) / *middle;
+  return static_cast<double>(chunks * kLookChunk) / *middle;
 }
 
 MachineProfile probe(size_t threads, const ProbeEffort& effort) {

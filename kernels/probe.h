@@ -28,8 +28,8 @@ class MemoryReader {
   explicit MemoryReader(size_t threads);
   ~MemoryReader();
 
-  // Bytes/s that all threads read now, the median of passes of 20 ms; 0 without memory.
-  double look() const;
+  // Bytes/s that all threads read now, the median of passes of so many seconds; 0 without memory.
+  double look(double seconds = 0.3) const;
 
  private:
   size_t threads_;

@@ -249,16 +249,17 @@ Result<Machine> this_machine(const MachineNeeds& needs) {
   const std::filesystem::path folder(cache_folder());
   const std::string path = (folder / fmt::format("machine-{}.json", threads)).string();
   Machine machine = needs.again ? Machine{} : stored_machine(path, threads);
-  bool changed = machine.kernels.empty(), said = false;
+  bool said = false;
   const bench::Moment before = bench::now();
   const auto say = [&] {
     if (std::exchange(said, true)) return;
     std::fputs("quern: measuring this machine, once, for a few seconds\n", stderr);
   };
-  if (changed) {
+  if (machine.kernels.empty()) {
     say();
     machine.kernels = kernels::kernels_digest();
     machine.speeds.peaks = kernels::probe(threads);
+    keep(machine.speeds.peaks.read_bandwidth_all, machine.speeds.reads);
   }
   const kernels::MemoryReader reader(threads);
   for (size_t i = 0; i <= needs.devices.size(); ++i) {
@@ -275,7 +276,11 @@ Result<Machine> this_machine(const MachineNeeds& needs) {
     QUERN_TRY(const bool more,
               measure(open, i < needs.formats.size() ? needs.formats[i] : std::set<gguf::Format>(),
                       i == 0 ? &reader : nullptr, *speeds));
-    changed = changed || more;
+    if (i > 0 || !more) continue;
+    // What the kernels' turns saw of the memory.
+    for (const auto& [format, rates] : speeds->formats) {
+      keep(rates.read_bandwidth, machine.speeds.reads);
+    }
   }
   keep(reader.look(), machine.speeds.reads);
   warn_if_busy(before, bench::now());

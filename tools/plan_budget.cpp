@@ -61,7 +61,8 @@ Result<std::string> nearest(const engine::PlanSubject& subject, const PlanReques
   QUERN_TRY(const auto fit, fit_memory(subject, free, limits, {true, true}));
   if (fit) return fmt::format("{} needs {}", command(fit->plan.options), needs(fit->plan));
   engine::EngineOptions smallest = request.engine;
-  smallest.context = engine::kSmallestContext;
+  const uint32_t asked = smallest.context;
+  if (asked == 0 || asked > engine::kSmallestContext) smallest.context = engine::kSmallestContext;
   smallest.cache = kernels::CacheType::kQ8_0;
   QUERN_TRY(const auto plan,
             plan_memory(subject.file, subject.model, smallest, subject.access, subject.devices));
