@@ -12,7 +12,8 @@ namespace {
 using gguf::Format;
 
 struct PlanSpeed : ::testing::Test {
-  gguf::File file = *synthetic_model(*find_synthetic_shape("llama-1b"), *find_mix("Q8_0"), 0).outline("test");
+  gguf::File file =
+      *synthetic_model(*find_synthetic_shape("llama-1b"), *find_mix("Q8_0"), 0).outline("test");
   Model model = *read_model(file);
   EngineOptions options = [] {
     EngineOptions all;
