@@ -79,8 +79,8 @@ INSTANTIATE_TEST_SUITE_P(Families, VulkanFamily,
                                            "glm4moe", "granite-nope", "granitehybrid",
                                            "granitehybrid-moe", "granitemoe", "lfm2", "lfm2moe",
                                            "mistral3", "olmo3", "phi3-long", "phi3-short",
-                                           "qwen2moe", "qwen35", "qwen35moe", "qwen35moe-fused",
-                                           "stablelm", "stablelm-parallel"));
+                                           "phi3-window", "qwen2moe", "qwen35", "qwen35moe",
+                                           "qwen35moe-fused", "stablelm", "stablelm-parallel"));
 
 TEST(VulkanDevices, twoDevicesAndTheCpuTakeTurns) {
   const test::GoldenModel golden = test::golden_model("models/qwen2");
