@@ -45,6 +45,12 @@ Result<std::vector<kernels::VulkanDevice>> list_gpus(std::string_view name) {
                                escape(name)));
 }
 
+Status check_usable(const kernels::VulkanDevice& gpu) {
+  if (gpu.unusable.empty()) return {};
+  return fail(ErrorKind::kUnsupported, "no-vulkan",
+              fmt::format("{} cannot be used: {}", escape(gpu.name), gpu.unusable));
+}
+
 }  // namespace
 
 Result<kernels::VulkanDevice> find_gpu(std::string_view name) {
@@ -76,15 +82,23 @@ Status check_devices(const Placement& placement) {
         fmt::format("{} layers have nowhere to go: name a device with --device", placement.layers));
   }
   for (const std::string& name : placement.devices) {
-    if (name != kReferenceDevice) QUERN_CHECK(find_gpu(name));
+    if (name == kReferenceDevice) continue;
+    QUERN_TRY(const kernels::VulkanDevice gpu, find_gpu(name));
+    QUERN_CHECK(check_usable(gpu));
   }
   return {};
+}
+
+bool is_of_device(const Error& error) {
+  constexpr std::string_view kCodes[] = {"device-memory", "device-lost", "vulkan", "vulkan-op",
+                                         "no-vulkan"};
+  return std::ranges::find(kCodes, error.code) != std::end(kCodes);
 }
 
 Result<std::string> leave_out_missing(Placement& placement) {
   const Status found = check_devices(placement);
   if (found) return std::string();
-  if (placement.strict || found.error().code != "no-vulkan") return tl::unexpected(found.error());
+  if (placement.strict || !is_of_device(found.error())) return tl::unexpected(found.error());
   placement.devices.clear();
   placement.rules.clear();
   placement.layers = 0;

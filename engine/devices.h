@@ -16,9 +16,13 @@ namespace quern::engine {
 uint64_t driver_address_space();
 
 // Whether all devices of the placement are there, without opening them; quick. Errors:
-// "device-name", "place-device" (layers are to move and no device is named), "no-vulkan",
+// "device-name", "place-device" (layers are to move and no device is named), "no-vulkan" (no GPU,
+// no driver, or one that lacks what Quern needs), those of kernels::list_vulkan_devices,
 // "address-space" (ulimit -v leaves too little of it for a driver).
 Status check_devices(const Placement& placement);
+
+// Whether a device failed, so that the CPU can do its part.
+bool is_of_device(const Error& error);
 
 // Leaves everything to the CPU where a device of the placement is missing because the machine has
 // no GPU, or no driver that Quern can use, and says so in one sentence; empty: all are there. With

@@ -93,6 +93,11 @@ Result<std::vector<DeviceProfile>> describe(const std::vector<std::string>& name
   return profiles;
 }
 
+// Not so once they have failed (without_devices).
+bool uses_devices(const Placement& placement) {
+  return !placement.devices.empty() && (placement.layers > 0 || !placement.rules.empty());
+}
+
 // Packed weights are faster, but the system ends a process that takes what is not there.
 Status keep_mapped_if_short(const gguf::File& file, const Model& model, EngineOptions& options) {
   const auto memory = kernels::system_memory();
@@ -107,7 +112,7 @@ Status keep_mapped_if_short(const gguf::File& file, const Model& model, EngineOp
 Result<std::unique_ptr<kernels::Backend>> make_backend(const Model& model,
                                                        const EngineOptions& options,
                                                        std::vector<std::string>& warnings) {
-  QUERN_CHECK(check_devices(options.placement));
+  if (uses_devices(options.placement)) QUERN_CHECK(check_devices(options.placement));
   std::unique_ptr<kernels::Backend> cpu = kernels::make_cpu_backend(options.threads);
   QUERN_TRY(std::vector<size_t> device_of,
             place(model.program, model.config.layers, options.placement));
@@ -125,12 +130,7 @@ Result<std::unique_ptr<kernels::Backend>> make_backend(const Model& model,
 }
 
 bool can_go_on(const Error& error, const Placement& placement) {
-  constexpr std::string_view kDeviceErrors[] = {"device-memory", "device-lost", "vulkan",
-                                                "vulkan-op", "no-vulkan"};
-  const bool uses_devices =
-      !placement.devices.empty() && (placement.layers > 0 || !placement.rules.empty());
-  return uses_devices && !placement.strict &&
-         std::ranges::find(kDeviceErrors, error.code) != std::end(kDeviceErrors);
+  return uses_devices(placement) && !placement.strict && is_of_device(error);
 }
 
 Result<EngineOptions> without_devices(const gguf::File& file, const Model& model,

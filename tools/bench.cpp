@@ -10,7 +10,6 @@
 #include <memory>
 #include <set>
 
-#include "engine/devices.h"
 #include "gguf/os_file.h"
 #include "tools/bench_reports.h"
 #include "tools/bundled_model.h"
@@ -86,8 +85,8 @@ Status check(BenchOptions& options) {
     return bad_input("bench-empty",
                      "there is nothing to measure: give -p or -n a number of tokens");
   }
+  QUERN_CHECK(say_missing_devices(options.run.placement));
   options.run.placement.strict = true;  // figures of the CPU must not pass for a GPU's
-  QUERN_CHECK(engine::check_devices(options.run.placement));
   if (options.forms.size() > 1 && options.out.empty()) {
     return bad_input("bench-out", "several reports need --out NAME to be told apart");
   }

@@ -60,6 +60,7 @@ Status use_profile(PlanOptions& options) {
 Status use_this_machine(PlanOptions& options, std::vector<std::set<gguf::Format>> formats) {
   PlanRequest& request = options.request;
   request.budget = memory_budget(options.ram);
+  QUERN_CHECK(say_missing_devices(request.engine.placement));
   QUERN_CHECK(find_devices(request, options.vram));
   if (options.no_speed) return {};
   QUERN_TRY(Machine machine, this_machine({.threads = request.engine.threads,

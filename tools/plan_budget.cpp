@@ -195,10 +195,15 @@ Status find_speeds(PlanRequest& request, const engine::Model& model) {
   return {};
 }
 
+Status say_missing_devices(engine::Placement& placement) {
+  QUERN_TRY(const std::string missing, engine::leave_out_missing(placement));
+  if (!missing.empty()) std::fprintf(stderr, "quern: warning: %s\n", missing.c_str());
+  return {};
+}
+
 Status place_within_budget(const gguf::File& file, engine::EngineOptions& options, bool force) {
   QUERN_TRY(const engine::Model model, engine::read_model(file));
-  QUERN_TRY(const std::string missing, engine::leave_out_missing(options.placement));
-  if (!missing.empty()) std::fprintf(stderr, "quern: %s\n", missing.c_str());
+  QUERN_CHECK(say_missing_devices(options.placement));
   PlanRequest request{.engine = options, .freedom = {false, false}, .force = force};
   QUERN_CHECK(find_devices(request, 0));
   QUERN_CHECK(find_speeds(request, model));

@@ -53,6 +53,9 @@ void share_layers(PlanRequest& request);
 Result<engine::Fit> plan_within_budget(const gguf::File& file, const engine::Model& model,
                                        const PlanRequest& request);
 
+// engine::leave_out_missing, which says its sentence on standard error.
+Status say_missing_devices(engine::Placement& placement);
+
 // What a command that measures or computes a model as it was asked to does before it loads it:
 // refuses what does not fit, unless `force`, and chooses the layers that --device left open.
 // Errors: those of plan_within_budget.

@@ -112,28 +112,34 @@ TEST(Doctor, showsSpeedsTestsDevicesAndRemembers) {
   EXPECT_THAT(refused.err, HasSubstr("computes wrong here (matmul_q4_k: row 1 is wrong)"));
 }
 
-TEST(MissingDriver, leavesTheAnswerToTheCpuUnlessStrict) {
-  const std::vector<std::string> run = {"run",
-                                        QUERN_SOURCE_DIR "/models/quern-tiny-stories-Q4_K_M.gguf",
-                                        "--raw",
-                                        "-p",
-                                        "Once upon a time",
-                                        "-n",
-                                        "4",
-                                        "--device",
-                                        "vulkan:0"};
+// The program in a place where no driver is found.
+test::ProgramResult run_without_driver(const std::vector<std::string>& arguments) {
   for (const char* name : {"VK_DRIVER_FILES", "VK_ICD_FILENAMES"}) ::setenv(name, "/none.json", 1);
-  const auto answered = run_program(run);
-  EXPECT_EQ(answered.exit_code, 0) << answered.err;
-  EXPECT_NE(answered.out, "");
-  EXPECT_THAT(answered.err, HasSubstr("no usable Vulkan GPU here"));
-  EXPECT_THAT(answered.err, HasSubstr("the CPU does its part"));
-  std::vector<std::string> strict = run;
-  strict.push_back("--strict");
-  const auto refused = run_program(strict);
-  EXPECT_EQ(refused.exit_code, 2);
-  EXPECT_EQ(refused.out, "");
+  auto result = run_program(arguments);
   for (const char* name : {"VK_DRIVER_FILES", "VK_ICD_FILENAMES"}) ::unsetenv(name);
+  return result;
+}
+
+TEST(MissingDriver, leavesTheWorkToTheCpuUnlessStrict) {
+  const test::TemporaryFolder folder;
+  const CacheHome home(folder);
+  const std::string model = QUERN_SOURCE_DIR "/models/quern-tiny-stories-Q4_K_M.gguf";
+  for (std::vector<std::string> command :
+       {std::vector<std::string>{"run", model, "--raw", "-p", "Once upon a time", "-n", "4"},
+        {"bench", model, "--profile", "quick", "-p", "8", "-n", "2", "-r", "1", "--csv"},
+        {"plan", model, "--no-speed"}}) {
+    command.insert(command.end(), {"--device", "vulkan:0"});
+    const auto answered = run_without_driver(command);
+    EXPECT_EQ(answered.exit_code, 0) << answered.err;
+    EXPECT_NE(answered.out, "");
+    EXPECT_THAT(answered.out, Not(HasSubstr("vulkan")));
+    EXPECT_THAT(answered.err, HasSubstr("no usable Vulkan GPU here"));
+    EXPECT_THAT(answered.err, HasSubstr("the CPU does its part"));
+    command.push_back("--strict");
+    const auto refused = run_without_driver(command);
+    EXPECT_EQ(refused.exit_code, 2);
+    EXPECT_EQ(refused.out, "");
+  }
 }
 
 TEST(Doctor, refusesDevicesThatAreNotThere) {
