@@ -224,8 +224,9 @@ Result<DeviceTrust> device_trust(std::string_view name, kernels::Backend& device
     if (known && (tested == all || (!all_variants && tested == exact))) trust = *std::move(known);
   }
   trust.software = software;
-  const kernels::SelfTestScope scope = untested(trust, options.formats, all_variants);
+  kernels::SelfTestScope scope = untested(trust, options.formats, all_variants);
   if (trust.remembered && scope.formats.empty()) return trust;
+  scope.another = options.another;
   QUERN_TRY(kernels::SelfTest test, kernels::self_test(device, scope, options.progress));
   merge(trust, scope, std::move(test));
   trust.remembered = false;

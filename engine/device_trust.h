@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -54,7 +55,9 @@ struct TrustOptions {
   // floats are part of every test. None: all there are.
   std::vector<gguf::Format> formats = {};
   bool software_variants = false;             // of a software device, too: they gain it nothing
-  std::function<void(double)> progress = {};  // of a test, 0 to 1
+  std::function<void(double)> progress = {};  // of a test, 0 to 1; see kernels::self_test
+  // Opens the device once more: see kernels::SelfTestScope.
+  std::function<Result<std::unique_ptr<kernels::Backend>>()> another = {};
 };
 
 // Of "vulkan:NAME", whose backend is `device`: what is remembered of this driver and this build of

@@ -69,6 +69,9 @@ Status test_devices(const Model& model, const EngineOptions& options,
     TrustOptions how{.cache_folder = placement.cache_folder,
                      .formats = formats_of(model),
                      .software_variants = !placement.variant.empty()};
+    if (!options.open_device) {
+      how.another = [&] { return make_device(name, placement.cache_folder); };
+    }
     if (options.testing) how.progress = [&](double part) { options.testing(name, part); };
     QUERN_TRY(const DeviceTrust trust, device_trust(name, *devices[i], how));
     if (trust.faults.empty()) {

@@ -4,13 +4,18 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cmath>
 #include <cstring>
 #include <deque>
 #include <iterator>
+#include <mutex>
 #include <optional>
 #include <random>
+#include <system_error>
+#include <thread>
 
+#include "kernels/os_machine.h"
 #include "kernels/random_weights.h"
 
 namespace quern::kernels {
@@ -177,36 +182,90 @@ constexpr float kLogitShare = 5;
 
 std::string model_name(bool experts) { return experts ? "mixture-of-experts" : "dense"; }
 
-// Counts what is done, and reports it; keeps the error of a device that failed.
-class Steps {
- public:
-  Steps(size_t all, const std::function<void(double)>& progress) : all_(all), progress_(progress) {}
-
-  // After one step, which found this.
-  void done(std::span<const Finding> findings) {
-    ++done_;
-    if (progress_) progress_(static_cast<double>(done_) / static_cast<double>(all_));
-    constexpr std::string_view kFailures[] = {"device-lost", "device-memory", "out-of-memory"};
-    for (const Finding& finding : findings) {
-      const bool failure =
-          finding.error && std::ranges::find(kFailures, finding.error->code) != std::end(kFailures);
-      if (failure && !failure_) failure_ = finding.error;
-    }
-  }
-  // Why nothing more can be found out; none: go on.
-  const std::optional<Error>& failure() const { return failure_; }
-
- private:
-  size_t all_, done_ = 0;
-  const std::function<void(double)>& progress_;
-  std::optional<Error> failure_;
+// One thing to find out about a variant of products, with any device of the kind.
+struct Step {
+  std::string_view variant;
+  std::function<std::vector<Finding>(Backend&)> look;
+  std::vector<Finding> found = {};
+  bool done = false;
 };
 
-// Appends what was found of a step.
-void append(std::vector<Finding>& findings, std::vector<Finding> more, Steps& steps) {
-  steps.done(more);
-  findings.insert(findings.end(), std::make_move_iterator(more.begin()),
-                  std::make_move_iterator(more.end()));
+// The error of a device that failed, which says nothing of what it computes.
+std::optional<Error> failure_in(std::span<const Finding> findings) {
+  constexpr std::string_view kFailures[] = {"device-lost", "device-memory", "out-of-memory"};
+  for (const Finding& finding : findings) {
+    const bool failure =
+        finding.error && std::ranges::find(kFailures, finding.error->code) != std::end(kFailures);
+    if (failure) return finding.error;
+  }
+  return {};
+}
+
+// Takes steps in their order, from several threads with a device each, and reports what share is
+// done.
+class Steps {
+ public:
+  Steps(std::vector<Step>& steps, const std::function<void(double)>& progress)
+      : steps_(steps), progress_(progress) {}
+
+  // Until all are taken, or the device fails, which is returned.
+  std::optional<Error> take(Backend& device) {
+    for (size_t i; (i = next_++) < steps_.size();) {
+      if (auto failure = look(steps_[i], device)) return failure;
+    }
+    return {};
+  }
+  // Those that others took and did not do, because their device failed.
+  std::optional<Error> take_the_rest(Backend& device) {
+    for (Step& step : steps_) {
+      if (step.done) continue;
+      if (auto failure = look(step, device)) return failure;
+    }
+    return {};
+  }
+
+ private:
+  std::optional<Error> look(Step& step, Backend& device) {
+    if (!step.variant.empty()) device.use_variants(step.variant, step.variant);
+    step.found = step.look(device);
+    if (auto failure = failure_in(step.found)) return failure;
+    step.done = true;
+    const std::lock_guard lock(mutex_);
+    ++done_;
+    if (progress_) progress_(static_cast<double>(done_) / static_cast<double>(steps_.size()));
+    return {};
+  }
+
+  std::vector<Step>& steps_;
+  const std::function<void(double)>& progress_;
+  std::atomic<size_t> next_ = 0;
+  std::mutex mutex_;
+  size_t done_ = 0;
+};
+
+// All steps, with `device` and, in threads of their own, others of the kind. Errors: of `device`;
+// others only help.
+Status take_all(std::vector<Step>& all, Backend& device, const SelfTestScope& scope,
+                const std::function<void(double)>& progress) {
+  constexpr size_t kMostThreads = 8;
+  Steps steps(all, progress);
+  std::optional<Error> failure;
+  {
+    std::vector<std::jthread> helpers;
+    const size_t threads =
+        scope.another ? std::min({usable_processors().size(), all.size(), kMostThreads}) : 1;
+    const auto help = [&] {
+      if (const auto other = scope.another()) static_cast<void>(steps.take(**other));
+    };
+    try {
+      while (helpers.size() + 1 < threads) helpers.emplace_back(help);
+    } catch (const std::system_error&) {  // no more threads: those there are do it
+    }
+    failure = steps.take(device);
+  }
+  if (!failure) failure = steps.take_the_rest(device);
+  if (failure) return tl::unexpected(*failure);
+  return {};
 }
 
 std::vector<Finding> named(gguf::Format format, std::vector<Finding> findings) {
@@ -224,53 +283,54 @@ std::vector<Finding> test_model(Backend& device, bool experts, CacheType type, f
   return {std::move(finding)};
 }
 
-std::vector<Finding> test_exact(Backend& device, const SelfTestScope& scope, Steps& steps) {
-  std::vector<Finding> findings;
-  for (const gguf::Format format : scope.formats) {
-    if (steps.failure()) return findings;
-    append(findings, named(format, check_device(format, device)), steps);
-  }
+// Of the device itself, with exact products.
+void add_exact_steps(std::string_view variant, const SelfTestScope& scope,
+                     std::vector<Step>& steps) {
   for (const bool experts : {false, true}) {
     for (const auto& [name, type, bound] : kCaches) {
-      if (!scope.models || steps.failure()) return findings;
-      append(findings,
-             test_model(device, experts, type, bound,
-                        fmt::format("a small {} model with a cache of {} gives the logits of the "
-                                    "reference",
-                                    model_name(experts), name)),
-             steps);
+      if (!scope.models) break;
+      const std::string check =
+          fmt::format("a small {} model with a cache of {} gives the logits of the reference",
+                      model_name(experts), name);
+      steps.push_back({variant, [=](Backend& device) {
+                         return test_model(device, experts, type, bound, check);
+                       }});
     }
   }
-  return findings;
+  for (const gguf::Format format : scope.formats) {
+    steps.push_back({variant, [format](Backend& device) {
+                       return named(format, check_device(format, device));
+                     }});
+  }
 }
 
-std::vector<Finding> test_products(Backend& device, const ProductVariant& variant,
-                                   const SelfTestScope& scope, Steps& steps) {
-  std::vector<Finding> findings;
+void add_product_steps(const ProductVariant& variant, const SelfTestScope& scope,
+                       std::vector<Step>& steps) {
   for (const gguf::Format format : scope.formats) {
-    if (steps.failure()) return findings;
-    append(findings, named(format, check_products(format, device, variant)), steps);
+    steps.push_back({variant.name, [format, variant](Backend& device) {
+                       return named(format, check_products(format, device, variant));
+                     }});
   }
   for (const bool experts : {false, true}) {
-    if (!scope.models || steps.failure()) return findings;
-    append(findings,
-           test_model(device, experts, CacheType::kF32, 2e-4f + kLogitShare * variant.bound,
-                      fmt::format("a small {} model gives the logits of the reference",
-                                  model_name(experts))),
-           steps);
+    if (!scope.models) break;
+    steps.push_back({variant.name, [experts, variant](Backend& device) {
+                       return test_model(
+                           device, experts, CacheType::kF32, 2e-4f + kLogitShare * variant.bound,
+                           fmt::format("a small {} model gives the logits of the reference",
+                                       model_name(experts)));
+                     }});
   }
-  return findings;
 }
 
-TestedVariant test_variant(Backend& device, const ProductVariant& variant, bool exact,
-                           const SelfTestScope& scope, Steps& steps) {
-  TestedVariant tested{.name = std::string(variant.name), .findings = {}, .rates = {}};
-  device.use_variants(variant.name, variant.name);
-  if (!exact) tested.findings = test_products(device, variant, scope, steps);
-  if (scope.models && !steps.failure() && std::ranges::none_of(tested.findings, &Finding::failed)) {
-    if (const auto rates = probe_products(device)) tested.rates = *rates;
+// What the steps of a variant have found.
+std::vector<Finding> found_of(std::string_view variant, std::vector<Step>& steps) {
+  std::vector<Finding> all;
+  for (Step& step : steps) {
+    if (step.variant != variant) continue;
+    all.insert(all.end(), std::make_move_iterator(step.found.begin()),
+               std::make_move_iterator(step.found.end()));
   }
-  return tested;
+  return all;
 }
 
 }  // namespace
@@ -288,17 +348,23 @@ Result<SelfTest> self_test(Backend& device, const SelfTestScope& scope,
   std::vector<ProductVariant> variants = device.variants();
   if (!scope.all_variants && !variants.empty())
     variants.erase(variants.begin(), variants.end() - 1);
-  const size_t formats = scope.formats.size(), models = scope.models ? 2 : 0,
-               approximate = variants.size() - !variants.empty();
-  Steps steps(formats + models * std::size(kCaches) + approximate * (formats + models), progress);
-  SelfTest test;
-  if (!variants.empty()) device.use_variants(variants.back().name, variants.back().name);
-  test.findings = test_exact(device, scope, steps);
+  const std::string_view exact = variants.empty() ? "" : variants.back().name;
+  std::vector<Step> steps;
+  add_exact_steps(exact, scope, steps);
   for (const ProductVariant& variant : variants) {
-    const bool exact = &variant == &variants.back();
-    test.variants.push_back(test_variant(device, variant, exact, scope, steps));
+    if (variant.name != exact) add_product_steps(variant, scope, steps);
   }
-  if (steps.failure()) return tl::unexpected(*steps.failure());
+  QUERN_CHECK(take_all(steps, device, scope, progress));
+  SelfTest test{found_of(exact, steps), {}};
+  for (const ProductVariant& variant : variants) {
+    TestedVariant tested{.name = std::string(variant.name), .findings = {}, .rates = {}};
+    device.use_variants(variant.name, variant.name);
+    if (variant.name != exact) tested.findings = found_of(variant.name, steps);
+    if (scope.models && std::ranges::none_of(tested.findings, &Finding::failed)) {
+      if (const auto rates = probe_products(device)) tested.rates = *rates;
+    }
+    test.variants.push_back(std::move(tested));
+  }
   return test;
 }
 

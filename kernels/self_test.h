@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -28,14 +29,17 @@ struct SelfTestScope {
   bool all_variants = true;           // of products; otherwise only the exact one
   std::vector<gguf::Format> formats;  // whose decoders and products
   bool models = true;                 // the small models, and speeds
+  // Opens the device once more, for any thread: every processor then tests a part, as it is
+  // compiling that takes most of the time. None: one thread does it all.
+  std::function<Result<std::unique_ptr<Backend>>()> another = {};
 };
 
-// The decoders of the formats as check_device() does it, then a small model with each type of
-// cache, dense and with experts, against the scalar reference: many rows, then one. Takes seconds
-// on a GPU. Then each variant of products: the formats, and the small models with a bound of its
-// own; and how fast it is. The exact variant is in use afterwards. `progress` is told what share is
-// done, 0 to 1. Errors: "device-lost", "device-memory", "out-of-memory": they say nothing of what
-// the device computes. Every other error is a finding.
+// A small model with each type of cache, dense and with experts, against the scalar reference: many
+// rows, then one; and the decoders of the formats as check_device() does it. Then each variant of
+// products: the formats, and the small models with a bound of its own; and how fast it is. The
+// exact variant is in use afterwards. `progress` is told what share is done, 0 to 1, from any
+// thread, but not from two at once. Errors: "device-lost", "device-memory", "out-of-memory": they
+// say nothing of what the device computes. Every other error is a finding.
 Result<SelfTest> self_test(Backend& device, const SelfTestScope& scope,
                            const std::function<void(double)>& progress = {});
 

@@ -54,10 +54,12 @@ Examined examine(size_t index, const kernels::VulkanDevice& gpu, bool again) {
     return found;
   }
   Progress progress(fmt::format("testing {}", printable(gpu.name)));
+  const auto another = [&] { return engine::make_device(found.name, cache_folder()); };
   auto trust = engine::device_trust(found.name, **device,
                                     {.cache_folder = cache_folder(),
                                      .again = again,
-                                     .progress = [&](double share) { progress.update(share); }});
+                                     .progress = [&](double share) { progress.update(share); },
+                                     .another = another});
   if (trust) {
     found.trust = *std::move(trust);
   } else {

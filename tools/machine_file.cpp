@@ -226,7 +226,7 @@ namespace {
 void warn_if_busy(const bench::Moment& before, const bench::Moment& after) {
   constexpr double kBusy = 0.2;  // processors
   const double seconds = after.time - before.time;
-  if (!before.busy || !after.busy || seconds < 1) return;  // nothing was measured
+  if (!before.busy || !after.busy || seconds < 1) return;  // too short to tell
   const double others = (*after.busy - *before.busy - (after.own - before.own)) / seconds;
   if (others < kBusy) return;
   fmt::print(stderr,
@@ -283,7 +283,7 @@ Result<Machine> this_machine(const MachineNeeds& needs) {
     }
   }
   keep(reader.look(), machine.speeds.reads);
-  warn_if_busy(before, bench::now());
+  if (said) warn_if_busy(before, bench::now());
   std::error_code error;
   if (!folder.empty()) std::filesystem::create_directories(folder, error);
   // Without the file it is measured again the next time.

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -9,6 +10,7 @@
 
 #include "engine/device_trust.h"
 #include "engine/devices.h"
+#include "kernels/os_machine.h"
 #include "kernels/vulkan/backend.h"
 #include "shaders/modules.h"
 #include "tests/golden_model.h"
@@ -85,6 +87,33 @@ TEST(DeviceTrust, testsAFormatWhenAModelHasIt) {
   EXPECT_EQ(second->faults.size(), 1u);
   EXPECT_EQ(second->variants.size(), 1u);
   EXPECT_TRUE(device_trust(kDevice, test::vulkan_backend(), options)->remembered);
+}
+
+// Other devices of the kind do a part of the test; what one that fails leaves undone is done all
+// the same.
+TEST(DeviceTrust, isTestedBySeveralThreads) {
+  TrustOptions options{
+      .cache_folder = "", .again = true, .formats = {gguf::Format::Q4_K, gguf::Format::Q6_K}};
+  const auto alone = device_trust(kDevice, test::vulkan_backend(), options);
+  ASSERT_TRUE(alone) << alone.error().to_string();
+  const size_t helpers = std::min<size_t>(kernels::usable_processors().size(), 8) - 1;
+  for (const test::Fault fault : {test::Fault::kNone, test::Fault::kLost}) {
+    std::atomic<size_t> opened = 0;
+    options.another = [&]() -> Result<std::unique_ptr<kernels::Backend>> {
+      ++opened;
+      QUERN_TRY(auto device, kernels::vulkan::Device::create(
+                                 test::vulkan_instance(), 0,
+                                 {.cache_folder = "", .patch = test::inject_faults}));
+      return kernels::vulkan::make_backend(std::move(device));
+    };
+    test::arm_fault(fault);
+    const auto together = device_trust(kDevice, test::vulkan_backend(), options);
+    test::arm_fault(test::Fault::kNone);
+    ASSERT_TRUE(together) << together.error().to_string();
+    EXPECT_EQ(opened, helpers);
+    EXPECT_TRUE(together->faults.empty()) << together->summary();
+    EXPECT_EQ(together->checks, alone->checks);
+  }
 }
 
 // What a device that fails has computed says nothing of what it computes.
