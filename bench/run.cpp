@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 #include <ctime>
+#include <numeric>
 
 #include "bench/build_info.h"
 #include "bench/core_clock.h"
@@ -63,6 +64,11 @@ class Estimate {
  private:
   double left_ = 0, done_ = 0, spent_ = 0;  // of work, in any unit; seconds
 };
+
+// A repetition more.
+ProcessMemory most(const ProcessMemory& before, const ProcessMemory& now) {
+  return {std::max(before.resident, now.resident), std::max(before.peak, now.peak)};
+}
 
 // Whether the run computes on a device that Vulkan knows.
 bool uses_vulkan(const engine::Placement& placement) {
@@ -236,20 +242,25 @@ class Run {
     return {};
   }
 
-  // What memory gives now, for a prediction; 0 without one.
-  double look(const engine::Engine& engine) const {
-    return options_.speeds ? kernels::MemoryReader(engine.options().threads).look() : 0;
+  // Keeps what memory gives now, for a prediction. The reader goes again: what it takes is not the
+  // test's.
+  void look(const engine::Engine& engine, std::vector<double>& reads) const {
+    if (!options_.speeds) return;
+    const double read = kernels::MemoryReader(engine.options().threads).look();
+    if (read > 0) reads.push_back(read);
   }
 
-  // The speed of a test by the planner's model, with memory as it was before and after the test.
-  std::optional<engine::Speed> plan(const engine::Engine& engine, const Test& test, double before,
-                                    double after) const {
+  // The speed of a test by the planner's model, with memory as it was in `reads`.
+  std::optional<engine::Speed> plan(const engine::Engine& engine, const Test& test,
+                                    const std::vector<double>& reads) const {
     const bool decode = test.kind == Test::Kind::kDecode;
     if (!options_.speeds || (!decode && test.depth > 0)) return std::nullopt;
     if (options_.speeds->peaks.threads != engine.options().threads) return std::nullopt;
     engine::MachineSpeeds speeds = *options_.speeds;
-    if (before > 0 && after > 0) {
-      for (const double read : {before, after, (before + after) / 2}) speeds.reads.push_back(read);
+    if (!reads.empty()) {
+      speeds.reads = reads;
+      const double sum = std::accumulate(reads.begin(), reads.end(), 0.0);
+      speeds.reads.push_back(sum / static_cast<double>(reads.size()));  // what is then expected
     }
     return predict_speed(engine.model(), engine.options(), speeds,
                          decode ? test.depth + test.tokens / 2 : test.tokens);
@@ -270,7 +281,8 @@ class Run {
 
     Measured measured;
     measured.test = test;
-    const double before = look(engine);  // takes memory, which is not the test's
+    std::vector<double> reads;  // of memory, in turns with the repetitions
+    look(engine, reads);
     reset_peak_memory();
     const Clock::time_point start = Clock::now();
     const auto stamp = [&] {
@@ -290,9 +302,11 @@ class Run {
       estimate_.done(cost(test, engine), repetition.seconds);
       measured.repetitions.push_back(std::move(repetition));
       stamp();
+      measured.memory = most(measured.memory, process_memory());
+      look(engine, reads);
+      reset_peak_memory();
     }
-    measured.memory = process_memory();
-    measured.planned = plan(engine, test, before, look(engine));
+    measured.planned = plan(engine, test, reads);
     measured.op_seconds.resize(engine.model().program.ops.size());
     engine.time_operations(measured.op_seconds);
     Result<Repetition> timed =

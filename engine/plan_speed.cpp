@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "kernels/split.h"
 #include "kernels/work.h"
@@ -75,10 +76,12 @@ class Clock {
     return std::ranges::min_element(known, {}, distance)->second;
   }
 
-  // Bytes per second: one row of a product waits for memory.
+  // Bytes per second: one row of a product waits for memory, and takes some time of its own for
+  // each byte, which stays the same when memory changes.
   static double decode_rate(const Device& device, const kernels::KernelRates& rates) {
-    const bool as_then = device.read == 0 || rates.read_bandwidth == 0;
-    return as_then ? rates.decode_bytes : rates.decode_bytes * device.read / rates.read_bandwidth;
+    if (device.read == 0 || rates.read_bandwidth == 0) return rates.decode_bytes;
+    const double own = std::max(0.0, 1 / rates.decode_bytes - 1 / rates.read_bandwidth);
+    return 1 / (1 / device.read + own);
   }
 
   double of_op(const kernels::Op& op, const Device& device, const kernels::Rows& rows,
@@ -106,6 +109,12 @@ class Clock {
 
 }  // namespace
 
+double MachineSpeeds::expected_read() const {
+  if (reads.empty()) return peaks.read_bandwidth_all;
+  const double sum = std::accumulate(reads.begin(), reads.end(), 0.0);
+  return (reads.back() + sum / static_cast<double>(reads.size())) / 2;
+}
+
 Result<std::vector<std::set<gguf::Format>>> formats_needed(const Model& model,
                                                            const Placement& placement) {
   QUERN_TRY(const auto device_of, place(model.program, model.config.layers, placement));
@@ -125,19 +134,19 @@ std::optional<Speed> predict_speed(const Model& model, const EngineOptions& opti
                                    const MachineSpeeds& machine, uint32_t positions) {
   const auto device_of = place(model.program, model.config.layers, options.placement);
   if (!device_of) return std::nullopt;
-  std::vector<double> reads = machine.reads;
-  if (reads.empty()) reads.push_back(machine.peaks.read_bandwidth_all);
+  const double read = machine.expected_read();
   // A prompt is computed in steps; the middle one is as good as the mean.
   const uint64_t rows = std::max<uint64_t>(1, std::min(options.batch_rows, positions));
   const uint64_t middle = positions > rows ? (positions - rows) / 2 : 0;
-  Clock clock(model, options, machine, reads.back());
+  Clock clock(model, options, machine, read);
   const auto decode = clock.seconds(*device_of, {positions, 1, 1}, true);
   const auto prefill = clock.seconds(*device_of, {middle, rows, 1}, false);
   if (!decode || !prefill) return std::nullopt;
   const double error = clock.estimated() ? Speed::kEstimated : Speed::kMeasured;
-  const auto [slowest, fastest] = std::ranges::minmax(reads);
-  const auto decode_with = [&](double read) {
-    return 1 / *Clock(model, options, machine, read).seconds(*device_of, {positions, 1, 1}, true);
+  const auto [slowest, fastest] =
+      std::ranges::minmax(machine.reads.empty() ? std::vector{read} : machine.reads);
+  const auto decode_with = [&](double seen) {
+    return 1 / *Clock(model, options, machine, seen).seconds(*device_of, {positions, 1, 1}, true);
   };
   const double prompt = static_cast<double>(rows) / *prefill;
   return Speed{1 / *decode,

@@ -29,9 +29,14 @@ struct MachineSpeeds {
   // Bytes/s that all threads were seen to read whenever somebody looked, the latest look last;
   // none: not known. The memory of a machine has states: clocks and neighbours change it.
   std::vector<double> reads = {};
+
+  // Bytes/s to expect of the next seconds. States last for about a second, and their mean drifts
+  // over minutes, so that one look says as much as all others together: half the latest look, half
+  // the mean of all. Without looks the peak.
+  double expected_read() const;
 };
 
-// Tokens per second, with the memory that the latest look saw. The ranges are those of the slowest
+// Tokens per second, with the memory that is to be expected. The ranges are those of the slowest
 // and the fastest memory seen, and of how far off predictions were for the same memory.
 struct Speed {
   // Shares by which measured speeds differed from predicted ones (docs/memory.md): where all is on

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstring>
 #include <memory>
+#include <numeric>
 #include <vector>
 
 #include "gguf/exceptions.h"
@@ -122,14 +123,15 @@ double median(std::vector<double>& values) {
 // Bytes that one row reads per second, and what `reader` sees meanwhile: the memory may change
 // between two runs, so that the two take turns, and their ratio is what counts.
 Result<KernelRates> measure_decode(Runner& runner, double bytes, const MemoryReader& reader) {
-  constexpr int kTurns = 9, kRuns = 3;
+  constexpr int kTurns = 15, kRuns = 3;
   constexpr double kLook = 0.02;  // seconds, about as long as the runs
   std::vector<double> rates, shares;
   double before = reader.look(kLook);
   for (int turn = 0; turn < kTurns; ++turn) {
     QUERN_TRY(std::vector<double> times, runner.times(0, 1, kRuns));
     const double after = reader.look(kLook);
-    rates.push_back(bytes / median(times));
+    const double total = std::accumulate(times.begin(), times.end(), 0.0);
+    rates.push_back(bytes * static_cast<double>(times.size()) / total);
     if (before > 0 && after > 0) shares.push_back(rates.back() / ((before + after) / 2));
     before = after;
   }

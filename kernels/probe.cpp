@@ -7,6 +7,7 @@
 #include <cstring>
 #include <functional>
 #include <limits>
+#include <numeric>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -279,10 +280,9 @@ double MemoryReader::look(double seconds) const {
       HWY_DYNAMIC_DISPATCH(cpu::ReadAll)(buffer_->data() + i * kLookChunk, kLookChunk);
     }
   };
-  std::vector<double> times = team.passes([](size_t) {}, read);
-  const auto middle = times.begin() + static_cast<ptrdiff_t>(times.size() / 2);
-  std::ranges::nth_element(times, middle);
-  return static_cast<double>(chunks * kLookChunk) / *middle;
+  const std::vector<double> times = team.passes([](size_t) {}, read);
+  const double total = std::accumulate(times.begin(), times.end(), 0.0);
+  return static_cast<double>(chunks * kLookChunk * times.size()) / total;
 }
 
 MachineProfile probe(size_t threads, const ProbeEffort& effort) {

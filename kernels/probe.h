@@ -28,7 +28,8 @@ class MemoryReader {
   explicit MemoryReader(size_t threads);
   ~MemoryReader();
 
-  // Bytes/s that all threads read now, the median of passes of so many seconds; 0 without memory.
+  // Bytes/s that all threads read in so many seconds, with all that disturbs them, as it disturbs
+  // everything else; 0 without memory.
   double look(double seconds = 0.3) const;
 
  private:

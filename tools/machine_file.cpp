@@ -21,7 +21,8 @@ namespace {
 using nlohmann::json;
 constexpr const char* kVersionKey = "quern_machine";
 constexpr int kVersion = 3;
-constexpr size_t kMostReads = 64;  // looks at the memory that are kept
+constexpr size_t kMostReads = 16;  // looks at the memory that are kept
+constexpr double kFirstLook = 2;   // seconds; the later ones are shorter
 
 tl::unexpected<Error> malformed(const std::string& path, const std::string& what) {
   return bad_input("profile",
@@ -107,13 +108,13 @@ Status parse_device(const json& object, const std::string& path, Machine& machin
   return {};
 }
 
-// Measures what `known` lacks; `reader`: see probe_kernels. Whether it lacked anything.
-Result<bool> measure(const std::function<Result<std::unique_ptr<kernels::Backend>>()>& open,
-                     const std::set<gguf::Format>& needed, const kernels::MemoryReader* reader,
-                     engine::DeviceSpeeds& known) {
+// Measures what `known` lacks; `reader`: see probe_kernels.
+Status measure(const std::function<Result<std::unique_ptr<kernels::Backend>>()>& open,
+               const std::set<gguf::Format>& needed, const kernels::MemoryReader* reader,
+               engine::DeviceSpeeds& known) {
   const auto unknown = [&](gguf::Format format) { return !known.formats.contains(format); };
   const bool costs = known.costs.operation == 0 && known.costs.run == 0;
-  if (!costs && std::ranges::none_of(needed, unknown)) return false;
+  if (!costs && std::ranges::none_of(needed, unknown)) return {};
   QUERN_TRY(const std::unique_ptr<kernels::Backend> backend, open());
   if (costs) {
     QUERN_TRY(known.costs, kernels::probe_costs(*backend));
@@ -122,7 +123,7 @@ Result<bool> measure(const std::function<Result<std::unique_ptr<kernels::Backend
     if (!unknown(format)) continue;
     QUERN_TRY(known.formats[format], kernels::probe_kernels(*backend, format, reader));
   }
-  return true;
+  return {};
 }
 
 // What is stored of this machine, if it is this machine and these kernels.
@@ -239,7 +240,7 @@ void warn_if_busy(const bench::Moment& before, const bench::Moment& after) {
 void keep(double read, std::vector<double>& reads) {
   if (read <= 0) return;
   reads.push_back(read);
-  if (reads.size() > kMostReads) reads.erase(reads.begin());
+  while (reads.size() > kMostReads) reads.erase(reads.begin());
 }
 
 }  // namespace
@@ -259,7 +260,6 @@ Result<Machine> this_machine(const MachineNeeds& needs) {
     say();
     machine.kernels = kernels::kernels_digest();
     machine.speeds.peaks = kernels::probe(threads);
-    keep(machine.speeds.peaks.read_bandwidth_all, machine.speeds.reads);
   }
   const kernels::MemoryReader reader(threads);
   for (size_t i = 0; i <= needs.devices.size(); ++i) {
@@ -273,16 +273,12 @@ Result<Machine> this_machine(const MachineNeeds& needs) {
       if (i == 0) return kernels::make_cpu_backend(threads);
       return engine::make_device(needs.devices[i - 1], cache_folder());
     };
-    QUERN_TRY(const bool more,
-              measure(open, i < needs.formats.size() ? needs.formats[i] : std::set<gguf::Format>(),
-                      i == 0 ? &reader : nullptr, *speeds));
-    if (i > 0 || !more) continue;
-    // What the kernels' turns saw of the memory.
-    for (const auto& [format, rates] : speeds->formats) {
-      keep(rates.read_bandwidth, machine.speeds.reads);
-    }
+    QUERN_CHECK(measure(open,
+                        i < needs.formats.size() ? needs.formats[i] : std::set<gguf::Format>(),
+                        i == 0 ? &reader : nullptr, *speeds));
   }
-  keep(reader.look(), machine.speeds.reads);
+  const bool first = machine.speeds.reads.empty();
+  keep(first ? reader.look(kFirstLook) : reader.look(), machine.speeds.reads);
   if (said) warn_if_busy(before, bench::now());
   std::error_code error;
   if (!folder.empty()) std::filesystem::create_directories(folder, error);

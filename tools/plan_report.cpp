@@ -94,12 +94,13 @@ std::string formula(const engine::MemoryPlan& plan) {
   return text;
 }
 
-// ", while memory gives 47.1 GB/s (38.0 to 61.2 in 14 looks)"
-std::string memory_text(const std::vector<double>& reads) {
+// ", if memory gives 47.1 GB/s (38.0 to 61.2 in 14 looks)"
+std::string memory_text(const engine::MachineSpeeds& speeds) {
+  const std::vector<double>& reads = speeds.reads;
   if (reads.empty()) return {};
   const auto [slowest, fastest] = std::ranges::minmax(reads);
-  return fmt::format(", while memory gives {:.1f} GB/s ({:.1f} to {:.1f} in {} look{})",
-                     reads.back() / 1e9, slowest / 1e9, fastest / 1e9, reads.size(),
+  return fmt::format(", if memory gives {:.1f} GB/s ({:.1f} to {:.1f} in {} look{})",
+                     speeds.expected_read() / 1e9, slowest / 1e9, fastest / 1e9, reads.size(),
                      reads.size() == 1 ? "" : "s");
 }
 
@@ -246,7 +247,7 @@ std::string plan_text(const PlanReport& report) {
   text += "\nkey/value cache\n" + formula(report.plan);
   if (report.empty) {
     text += fmt::format("\nspeed{}\n  empty context  {}\n  full context   {}\n",
-                        memory_text(report.request.speeds->reads), speed_text(*report.empty),
+                        memory_text(*report.request.speeds), speed_text(*report.empty),
                         speed_text(*report.full));
   }
   text += row_table("context", report.contexts) + row_table("cache", report.caches) +

@@ -47,21 +47,29 @@ TEST_F(PlanSpeed, decodeReadsEveryMatrixOnce) {
 
 TEST_F(PlanSpeed, decodeFollowsTheMemory) {
   const double before = speed().decode;
-  machine.reads = {25e9, 12.5e9};  // the latest look counts
-  EXPECT_NEAR(speed().decode, before / 2, 1e-3 * before);
+  machine.reads = {12.5e9};
+  // 50 ps of memory at 20 GB/s were 40 of memory and 10 of the kernel: now 80 and 10.
+  EXPECT_NEAR(speed().decode, before * 50 / 90, 1e-3 * before);
   machine.cpu.formats[Format::Q8_0].read_bandwidth = 0;  // nobody looked when it was measured
   EXPECT_NEAR(speed().decode, before, 1e-2 * before);
+}
+
+TEST_F(PlanSpeed, theLatestLookCountsAsMuchAsTheMeanOfAll) {
+  machine.reads = {10e9, 30e9, 50e9};
+  EXPECT_DOUBLE_EQ(machine.expected_read(), (50e9 + 30e9) / 2);
+  machine.reads = {};
+  EXPECT_DOUBLE_EQ(machine.expected_read(), 30e9);  // the peak
 }
 
 TEST_F(PlanSpeed, rangesCoverTheMemoryThatWasSeenAndTheModelsError) {
   const Speed one = speed();
   EXPECT_DOUBLE_EQ(one.decode_range.low, one.decode * (1 - Speed::kMeasured));
   EXPECT_DOUBLE_EQ(one.decode_range.high, one.decode * (1 + Speed::kMeasured));
-  machine.reads = {50e9, 12.5e9, 25e9};
+  machine.reads = {50e9, 12.5e9, 21.875e9};  // half of 21.875 and half of 28.125
   const Speed all = speed();
   EXPECT_DOUBLE_EQ(all.decode, one.decode);
-  EXPECT_NEAR(all.decode_range.low, one.decode_range.low / 2, 1e-2);
-  EXPECT_NEAR(all.decode_range.high, one.decode_range.high * 2, 1e-1);
+  EXPECT_NEAR(all.decode_range.low, one.decode_range.low * 50 / 90, 1e-2);
+  EXPECT_NEAR(all.decode_range.high, one.decode_range.high * 50 / 30, 1e-1);
   EXPECT_DOUBLE_EQ(all.prefill_range.high, one.prefill_range.high);
 }
 

@@ -257,7 +257,7 @@ TEST(Plan, coversTheMemoryThatWasSeen) {
   const std::vector<std::string> command = {"plan", "synth:llama-1b:Q4_K_M", "--profile",
                                             folder.file("machine.json")};
   const auto text = run_program(command);
-  EXPECT_THAT(text.out, HasSubstr("while memory gives 80.0 GB/s (60.0 to 100.0 in 3 looks)"));
+  EXPECT_THAT(text.out, HasSubstr("if memory gives 80.0 GB/s (60.0 to 100.0 in 3 looks)"));
   const json speed = plan({"--profile", folder.file("machine.json")})["speed_empty_context"];
   const double low = speed["decode_interval"][0], high = speed["decode_interval"][1];
   const double now = speed["decode_tokens_per_s"];
