@@ -27,6 +27,7 @@ double since(Clock::time_point start) {
 
 // Tokens of the repetition that only warms up, and of the one whose operations are timed.
 constexpr uint32_t kWarmUpDecode = 16, kTimedDecode = 32;
+constexpr double kLook = 0.15;  // seconds at the memory, before and after each repetition
 
 Json options_json(const Options& options) {
   Json caches = Json::array(), tests = Json::array();
@@ -246,7 +247,7 @@ class Run {
   // test's.
   void look(const engine::Engine& engine, std::vector<double>& reads) const {
     if (!options_.speeds) return;
-    const double read = kernels::MemoryReader(engine.options().threads).look();
+    const double read = kernels::MemoryReader(engine.options().threads).look(kLook);
     if (read > 0) reads.push_back(read);
   }
 
