@@ -243,10 +243,17 @@ class Run {
     return {};
   }
 
+  // Whether the planner has a model of the test, and speeds for it.
+  bool plans(const engine::Engine& engine, const Test& test) const {
+    const bool decode = test.kind == Test::Kind::kDecode;
+    return options_.speeds && (decode || test.depth == 0) &&
+           options_.speeds->peaks.threads == engine.options().threads;
+  }
+
   // Keeps what memory gives now, for a prediction. The reader goes again: what it takes is not the
   // test's.
-  void look(const engine::Engine& engine, std::vector<double>& reads) const {
-    if (!options_.speeds) return;
+  void look(const engine::Engine& engine, const Test& test, std::vector<double>& reads) const {
+    if (!plans(engine, test)) return;
     const double read = kernels::MemoryReader(engine.options().threads).look(kLook);
     if (read > 0) reads.push_back(read);
   }
@@ -254,17 +261,16 @@ class Run {
   // The speed of a test by the planner's model, with memory as it was in `reads`.
   std::optional<engine::Speed> plan(const engine::Engine& engine, const Test& test,
                                     const std::vector<double>& reads) const {
-    const bool decode = test.kind == Test::Kind::kDecode;
-    if (!options_.speeds || (!decode && test.depth > 0)) return std::nullopt;
-    if (options_.speeds->peaks.threads != engine.options().threads) return std::nullopt;
+    if (!plans(engine, test)) return std::nullopt;
     engine::MachineSpeeds speeds = *options_.speeds;
     if (!reads.empty()) {
       speeds.reads = reads;
       const double sum = std::accumulate(reads.begin(), reads.end(), 0.0);
       speeds.reads.push_back(sum / static_cast<double>(reads.size()));  // what is then expected
     }
-    return predict_speed(engine.model(), engine.options(), speeds,
-                         decode ? test.depth + test.tokens / 2 : test.tokens);
+    return predict_speed(
+        engine.model(), engine.options(), speeds,
+        test.kind == Test::Kind::kDecode ? test.depth + test.tokens / 2 : test.tokens);
   }
 
   Result<Repetition> repeat(const Workload& workload, const Test& test, uint32_t tokens) const {
@@ -283,7 +289,7 @@ class Run {
     Measured measured;
     measured.test = test;
     std::vector<double> reads;  // of memory, in turns with the repetitions
-    look(engine, reads);
+    look(engine, test, reads);
     reset_peak_memory();
     const Clock::time_point start = Clock::now();
     const auto stamp = [&] {
@@ -304,7 +310,7 @@ class Run {
       measured.repetitions.push_back(std::move(repetition));
       stamp();
       measured.memory = most(measured.memory, process_memory());
-      look(engine, reads);
+      look(engine, test, reads);
       reset_peak_memory();
     }
     measured.planned = plan(engine, test, reads);

@@ -82,6 +82,7 @@ TEST(Run, reportsEveryCombination) {
 // Beside what is measured stands what the planner would have said, from speeds that are known.
 TEST(Run, showsWhatWasPlanned) {
   Options options = small_options();
+  options.repetitions = 1;
   options.speeds.emplace();
   options.speeds->peaks.threads = 2;
   options.speeds->peaks.fp32_peak = 1e11;
