@@ -68,10 +68,17 @@ void add_placement_options(CLI::App& command, engine::Placement& placement) {
                   "the fastest "
                   "that\ncomputes right; see `quern doctor`)")
       ->option_text("NAME");
-  command.add_flag(
-      "--strict", placement.strict,
-      "stop when a device computes wrong (see `quern doctor`) or fails; otherwise the CPU does "
-      "its part");
+  // After --gpu-layers: of options that were given, those that were added first are told first.
+  command.add_flag_callback(
+      "--strict",
+      [&placement] {
+        placement.strict = true;
+        if (placement.choice == engine::Placement::Choice::kWhatFits) {
+          placement.choice = engine::Placement::Choice::kAsked;
+        }
+      },
+      "stop when a device is missing, computes wrong (see `quern doctor`), fails, or cannot hold\n"
+      "all layers; otherwise the CPU does its part");
 }
 
 }  // namespace quern::tools

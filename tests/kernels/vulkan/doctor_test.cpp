@@ -142,6 +142,24 @@ TEST(MissingDriver, leavesTheWorkToTheCpuUnlessStrict) {
   }
 }
 
+TEST(SmallDevice, takesFewerLayersUnlessStrict) {
+  const test::TemporaryFolder folder;
+  const CacheHome home(folder);
+  std::vector<std::string> plan = {
+      "plan",       QUERN_SOURCE_DIR "/models/quern-tiny-stories-Q4_K_M.gguf",
+      "--no-speed", "--device",
+      "vulkan:0",   "--vram",
+      "6M"};
+  const auto fewer = run_program(plan);
+  EXPECT_THAT(fewer.out, HasSubstr(" of 6 layers on devices"));
+  plan[0] = "run";
+  plan[2] = "--strict";
+  const auto refused = run_program(plan, "Once");
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_EQ(refused.out, "");
+  EXPECT_THAT(refused.err, HasSubstr("; --ctx 512 --kv f16 --gpu-layers "));
+}
+
 TEST(Doctor, refusesDevicesThatAreNotThere) {
   EXPECT_EQ(run_program({"doctor", "--device", "vulkan:no such"}).exit_code, 2);
   EXPECT_EQ(run_program({"doctor", "--device", "abacus"}).exit_code, 2);
