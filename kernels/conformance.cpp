@@ -64,15 +64,17 @@ struct Activations {
   std::vector<float> floats;
   cpu::AlignedBuffer quantized;
   std::vector<int8_t> codes;
-  std::vector<float> scales;
+  std::vector<int32_t> shifts;
+  std::vector<float> units;
   std::vector<int32_t> sums;
 
   Activations(size_t tokens, size_t width, bool extreme)
       : values(width),
         floats(tokens * width),
         codes(floats.size()),
-        scales(floats.size() / 32),
-        sums(floats.size() / 16) {
+        shifts(floats.size() / cpu::kActivationGroup),
+        units(tokens * units_per_token()),
+        sums(floats.size() / cpu::kSumGroup) {
     std::mt19937 random(kSeed);
     std::normal_distribution<float> normal;
     for (float& x : floats) x = extreme ? (random() % 2 ? 3.0f : -3.0f) : normal(random);
@@ -88,8 +90,10 @@ struct Activations {
       cpu::reference::quantize_row(&floats[t * values], values, row(t));
     }
   }
+  size_t units_per_token() const { return (values + cpu::kUnitValues - 1) / cpu::kUnitValues; }
   cpu::reference::QuantizedRow row(size_t token) {
-    return {&codes[token * values], &scales[token * values / 32], &sums[token * values / 16]};
+    return {&codes[token * values], &shifts[token * values / cpu::kActivationGroup],
+            &units[token * units_per_token()], &sums[token * values / cpu::kSumGroup]};
   }
 };
 
@@ -135,7 +139,7 @@ class DotCheck {
       cpu::reference::decode_row(format_.format, row(r), decoded.data(), values_);
       double sum = 0, magnitude = 0;
       for (size_t k = 0; k < values_; ++k) {
-        const double product = double{decoded[k]} * x.codes[k] * double{x.scales[k / 32]};
+        const double product = double{decoded[k]} * x.row(0).value(k);
         sum += product;
         magnitude += std::abs(product);
       }
@@ -152,13 +156,13 @@ class DotCheck {
  private:
   const std::byte* row(size_t r) const { return &weights_[r * format_.row_bytes(values_)]; }
 
-  double minimums(size_t r, const Activations& x) const {
+  double minimums(size_t r, Activations& x) const {
     double sum = 0;
     for (size_t k = 0; k < values_; k += format_.block_values) {
       cpu::reference::UnpackedBlock block;
       cpu::reference::unpack(format_.format, row(r) + format_.row_bytes(k), block);
       for (size_t i = 0; i < format_.block_values; ++i) {
-        const double code = std::abs(double{x.scales[(k + i) / 32]} * x.codes[k + i]);
+        const double code = std::abs(x.row(0).value(k + i));
         sum += (std::abs(double{block.min[i / 16]}) +
                 std::abs(double{block.scale[i / 16]} * block.codes[i])) *
                code;

@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <cassert>
+#include <cmath>
 #include <cstring>
 #include <limits>
 
 #include "kernels/cpu/aligned_buffer.h"
 #include "kernels/cpu/f16.h"
-#include "kernels/cpu/reference.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/activations.cpp"
@@ -17,14 +17,48 @@
 HWY_BEFORE_NAMESPACE();
 namespace quern::kernels::cpu::HWY_NAMESPACE {
 
+// What 256 values have in common.
+struct Unit {
+  int32_t bits;  // of the largest magnitude
+  float value;
+  float inverse;  // 127 / largest; 0: all codes are
+
+  explicit Unit(int32_t largest_bits) : bits(largest_bits) {
+    float largest;
+    std::memcpy(&largest, &bits, sizeof largest);
+    const bool finite = bits < 0x7F800000;
+    value =
+        finite ? largest / 127.0f / float{1 << kMaxShift} : std::numeric_limits<float>::quiet_NaN();
+    if (value < std::numeric_limits<float>::min()) value = 0;
+    inverse = value > 0 ? 127.0f / largest : 0;
+  }
+
+  // Of a group with this largest magnitude, given as bits, too. The difference of two floats' bits
+  // has the whole part of their ratio's logarithm above the 23 bits of the mantissa.
+  int32_t shift(int32_t group_bits) const {
+    return inverse > 0 ? kMaxShift - std::min((bits - group_bits) >> 23, kMaxShift) : 0;
+  }
+};
+
 #if HWY_TARGET == HWY_SCALAR
 
-HWY_INLINE float QuantizeGroup(const float* x, int8_t* codes, int16_t* sums) {
-  float scale;
-  int32_t wide[2];
-  reference::quantize_row(x, kActivationGroup, {codes, &scale, wide});
-  for (size_t half = 0; half < 2; ++half) sums[half] = static_cast<int16_t>(wide[half]);
-  return scale;
+int32_t LargestMagnitude(const float* x) {
+  int32_t largest = 0;
+  for (size_t i = 0; i < kActivationGroup; ++i) {
+    int32_t bits;
+    std::memcpy(&bits, x + i, sizeof bits);
+    largest = std::max(largest, bits & 0x7FFFFFFF);
+  }
+  return largest;
+}
+
+int32_t QuantizeHalf(const float* x, float inverse, int8_t* codes) {
+  int32_t sum = 0;
+  for (size_t i = 0; i < kSumGroup; ++i) {
+    codes[i] = static_cast<int8_t>(std::nearbyint(x[i] * inverse));
+    sum += codes[i];
+  }
+  return sum;
 }
 
 void RoundToHalves(const float* x, size_t count, uint16_t* out) {
@@ -51,40 +85,18 @@ HWY_INLINE int32_t LargestMagnitude(const float* x) {
   return hn::GetLane(hn::MaxOfLanes(di, largest));
 }
 
-HWY_INLINE float GroupScale(int32_t magnitude) {
-  if (magnitude >= 0x7F800000) return std::numeric_limits<float>::quiet_NaN();
-  float largest;
-  std::memcpy(&largest, &magnitude, sizeof largest);
-  const float scale = largest / 127.0f;
-  return scale < std::numeric_limits<float>::min() ? 0.0f : scale;
-}
-
 // Codes of 16 values; returns their sum.
-HWY_INLINE int32_t QuantizeHalf(const float* x, float scale, int8_t* codes) {
+HWY_INLINE int32_t QuantizeHalf(const float* x, float inverse, int8_t* codes) {
   const DF d;
   const DI di;
   VI sum = hn::Zero(di);
   for (size_t i = 0; i < kSumGroup; i += kLanes) {
-    const VI q = hn::NearestInt(hn::Div(hn::LoadU(d, x + i), hn::Set(d, scale)));
+    const VI q = hn::NearestInt(hn::Mul(hn::LoadU(d, x + i), hn::Set(d, inverse)));
     const hn::Rebind<int8_t, DI> d8;
     hn::StoreU(hn::DemoteTo(d8, q), d8, codes + i);
     sum = hn::Add(sum, q);
   }
   return hn::GetLane(hn::SumOfLanes(di, sum));
-}
-
-// 32 values; returns their scale.
-HWY_INLINE float QuantizeGroup(const float* x, int8_t* codes, int16_t* sums) {
-  const float scale = GroupScale(LargestMagnitude(x));
-  for (size_t half = 0; half < 2; ++half, x += kSumGroup, codes += kSumGroup) {
-    if (scale > 0) {
-      sums[half] = static_cast<int16_t>(QuantizeHalf(x, scale, codes));
-    } else {  // zero or NaN
-      std::fill_n(codes, kSumGroup, int8_t{0});
-      sums[half] = 0;
-    }
-  }
-  return scale;
 }
 
 // Round to nearest even by integer arithmetic, as f32_to_bf16 does; NaN becomes quiet.
@@ -112,21 +124,47 @@ HWY_INLINE void Put(const T& value, std::byte* at) {
   std::memcpy(at, &value, sizeof value);
 }
 
-void QuantizeBlock(const float* x, size_t tokens, size_t values, std::byte* out) {
+// Group of 32 values of token t, whose largest magnitude is `magnitude`.
+HWY_INLINE void QuantizeGroup(const float* x, const Unit& unit, int32_t magnitude, size_t tokens,
+                              size_t t, std::byte* out) {
   using Group = ActivationGroup;
+  alignas(64) int8_t codes[kActivationGroup] = {};
+  int16_t sums[2] = {};
+  const int32_t shift = unit.shift(magnitude);
+  const float inverse = unit.inverse * static_cast<float>(1 << (kMaxShift - shift));
+  for (size_t half = 0; half < 2 && inverse > 0; ++half) {
+    const size_t at = half * kSumGroup;
+    sums[half] = static_cast<int16_t>(QuantizeHalf(x + at, inverse, codes + at));
+  }
+  for (size_t i = 0; i < kActivationGroup; i += 4) {
+    std::memcpy(out + Group::code(tokens, t, i), codes + i, 4);
+  }
+  const auto sum = static_cast<float>((sums[0] + sums[1]) * (1 << shift));
+  Put(unit.value, out + Group::unit(tokens, t));
+  Put(sum * unit.value, out + Group::scaled_sum(tokens, t));
+  Put(sums, out + Group::sums(tokens, t));
+  Put(shift, out + Group::shift(tokens, t));
+}
+
+void QuantizeBlock(const float* x, size_t tokens, size_t values, std::byte* out) {
   assert(values % kActivationGroup == 0 && tokens <= kTokenBlock);
-  for (size_t k = 0; k < values; k += kActivationGroup, out += tokens * Group::kBytesPerToken) {
+  const size_t group_bytes = tokens * ActivationGroup::kBytesPerToken;
+  for (size_t k = 0; k < values; k += kUnitValues) {
+    const size_t groups = std::min(kUnitValues, values - k) / kActivationGroup;
     for (size_t t = 0; t < tokens; ++t) {
-      alignas(64) int8_t codes[kActivationGroup];
-      int16_t sums[2];
-      const float scale = QuantizeGroup(x + t * values + k, codes, sums);
-      for (size_t i = 0; i < kActivationGroup; i += 4) {
-        std::memcpy(out + Group::code(tokens, t, i), codes + i, 4);
+      const float* row = x + t * values + k;
+      int32_t magnitudes[kUnitValues / kActivationGroup], largest = 0;
+      for (size_t g = 0; g < groups; ++g) {
+        magnitudes[g] = LargestMagnitude(row + g * kActivationGroup);
+        largest = std::max(largest, magnitudes[g]);
       }
-      Put(scale, out + Group::scale(tokens, t));
-      Put(static_cast<float>(sums[0] + sums[1]) * scale, out + Group::scaled_sum(tokens, t));
-      Put(sums, out + Group::sums(tokens, t));
+      const Unit unit(largest);
+      for (size_t g = 0; g < groups; ++g) {
+        QuantizeGroup(row + g * kActivationGroup, unit, magnitudes[g], tokens, t,
+                      out + g * group_bytes);
+      }
     }
+    out += groups * group_bytes;
   }
 }
 

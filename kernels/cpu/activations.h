@@ -1,4 +1,6 @@
-// Activations as kernels read them. The integer ones: int8 codes with one f32 scale per 32 values.
+// Activations as kernels read them. The integer ones: int8 codes with an f32 unit per 256 values
+// and a power of two per 32. So an integer product is scaled by a shift, which on current x86 cores
+// takes none of the units that multiply, and one multiplication serves 256 values.
 #pragma once
 
 #include <algorithm>
@@ -10,30 +12,36 @@
 
 namespace quern::kernels::cpu {
 
-inline constexpr size_t kActivationGroup = 32;  // values per scale
-inline constexpr size_t kSumGroup = 16;         // values per stored sum
-inline constexpr size_t kTokenBlock = 8;        // tokens whose activations lie interleaved
+inline constexpr size_t kUnitValues = 256;      // values per unit
+inline constexpr size_t kActivationGroup = 32;  // values per shift
+inline constexpr int32_t kMaxShift = 7;
+inline constexpr size_t kSumGroup = 16;   // values per stored sum
+inline constexpr size_t kTokenBlock = 8;  // tokens whose activations lie interleaved
 
 // One group of 32 values of n = 1, 2, 4 or 8 tokens, so that a kernel that works on all of them
 // finds everything at fixed distances from one pointer. Bytes, all parts [n]:
 //   codes       int8 [8][n][4]: value k of token t at [k / 4][t][k % 4], -127 … 127
-//   scale       f32: value = code * scale
-//   scaled_sum  f32: f32(sum of the 32 codes) * scale
+//   unit        f32: value = (code << shift) * unit; the same in all groups of 256 values
+//   scaled_sum  f32: f32(sum of the 32 codes << shift) * unit
 //   sums        int16 [n][2]: sums of 16 codes each
+//   shift       int32: 0 … kMaxShift
 struct ActivationGroup {
-  static constexpr size_t kBytesPerToken = kActivationGroup + 3 * 4;
+  static constexpr size_t kBytesPerToken = kActivationGroup + 4 * 4;
 
   static constexpr size_t code(size_t tokens, size_t token, size_t k) {
     return (k / 4 * tokens + token) * 4 + k % 4;
   }
-  static constexpr size_t scale(size_t tokens, size_t token) {
+  static constexpr size_t unit(size_t tokens, size_t token) {
     return tokens * kActivationGroup + token * 4;
   }
   static constexpr size_t scaled_sum(size_t tokens, size_t token) {
-    return scale(tokens, token) + tokens * 4;
+    return unit(tokens, token) + tokens * 4;
   }
   static constexpr size_t sums(size_t tokens, size_t token) {
-    return scale(tokens, token) + 2 * tokens * 4;
+    return unit(tokens, token) + 2 * tokens * 4;
+  }
+  static constexpr size_t shift(size_t tokens, size_t token) {
+    return unit(tokens, token) + 3 * tokens * 4;
   }
 };
 
@@ -50,10 +58,13 @@ struct QuantizedLayout {
   }
 };
 
-// Quantizes x[tokens][values], row stride `values` (spec: block formats, section 6): per group of
-// 32, scale = max|x| / 127 and code = round to nearest even of x / scale. A scale below the
-// smallest normal float becomes 0; a group with NaN or infinity gets a NaN scale and zero codes, so
-// that the result shows it. `tokens`: of one block.
+// Quantizes x[tokens][values], row stride `values`. Of 256 values (the last ones of a row may be
+// fewer) with largest magnitude m: unit = m / 127 / 2^kMaxShift. A group of 32 with largest
+// magnitude n has the smallest shift with n <= m * 2^(shift - kMaxShift), and code = round to
+// nearest even of x * (127 / m * 2^(kMaxShift - shift)). So a code's step is less than twice what a
+// scale per 32 values would give (spec: block formats, section 6), but 2^-7 of the largest at
+// least. A unit below the smallest normal float becomes 0; 256 values with NaN or infinity get a
+// NaN unit and zero codes, so that the result shows it. `tokens`: of one block.
 void quantize_block(const float* x, size_t tokens, size_t values, std::byte* out);
 
 // Activations as the BF16 kernels read them: rows of bfloat16, padded with zeros.

@@ -66,14 +66,14 @@ namespace quern::kernels::cpu::HWY_NAMESPACE {
 struct GroupOfToken {
   int8_t codes[kActivationGroup];
   int16_t sums[2];  // of the halves
-  float scale;
+  int32_t shift;
 
   GroupOfToken(const std::byte* x, size_t tokens, size_t t) {
     for (size_t k = 0; k < kActivationGroup; ++k) {
       std::memcpy(codes + k, x + ActivationGroup::code(tokens, t, k), 1);
     }
     std::memcpy(sums, x + ActivationGroup::sums(tokens, t), sizeof sums);
-    std::memcpy(&scale, x + ActivationGroup::scale(tokens, t), 4);
+    std::memcpy(&shift, x + ActivationGroup::shift(tokens, t), 4);
   }
 };
 
@@ -86,55 +86,64 @@ int32_t Dot(const Panel& panel, size_t lane, int bias, size_t k, size_t count, c
   return dot;
 }
 
-// acc += group g of a row.
-void AddGroup(const Panel& panel, size_t lane, const PanelFormat& format, size_t g,
-              const GroupOfToken& x, float& acc) {
-  const size_t parts = kActivationGroup / format.scale_group;  // scale groups per 32 values
+// A row's sums of a unit.
+struct UnitSums {
   float product = 0;
-  for (size_t part = 0; part < parts; ++part) {
-    const size_t first = part * format.scale_group;
-    const auto dot = static_cast<float>(Dot(panel, lane, format.bias, g * kActivationGroup + first,
-                                            format.scale_group, x.codes + first));
-    const float weight = panel.scale[g * parts + part][lane];
-    product = part == 0 ? dot * weight : std::fma(dot, weight, product);
+  int32_t dots = 0, mins = 0;  // of a scaled panel
+
+  // Adds group g.
+  void Add(const Panel& panel, size_t lane, const PanelFormat& format, size_t g,
+           const GroupOfToken& x) {
+    for (size_t k = 0; k < kActivationGroup; k += format.scale_group) {
+      const int32_t dot =
+          Dot(panel, lane, format.bias, g * kActivationGroup + k, format.scale_group, x.codes + k) *
+          (1 << x.shift);
+      const float scale = panel.scale[(g * kActivationGroup + k) / format.scale_group][lane];
+      product = std::fma(static_cast<float>(dot), scale, product);
+    }
   }
-  acc = std::fma(product, x.scale, acc);
-}
-// The same of a scaled panel, to the sums of its block.
-void AddScaledGroup(const Panel& panel, size_t lane, const PanelFormat& format, size_t g,
-                    const GroupOfToken& x, float& block, float& least) {
-  const int32_t dot =
-      Dot(panel, lane, format.bias, g * kActivationGroup, kActivationGroup, x.codes);
-  block = std::fma(static_cast<float>(dot), x.scale, block);
-  if (!format.minimum) return;
-  const int16_t* codes = panel.min_codes[g][lane];
-  least = std::fma(static_cast<float>(codes[0] * x.sums[0] + codes[1] * x.sums[1]), x.scale, least);
-}
+  void AddScaled(const Panel& panel, size_t lane, const PanelFormat& format, size_t g,
+                 const GroupOfToken& x) {
+    const size_t k = g * kActivationGroup;
+    dots += Dot(panel, lane, format.bias, k, kActivationGroup, x.codes) * (1 << x.shift);
+    if (!format.minimum) return;
+    const int16_t* codes = panel.min_codes[g][lane];
+    mins += (codes[0] * x.sums[0] + codes[1] * x.sums[1]) * (1 << x.shift);
+  }
+  // Appends the unit to a row's chains.
+  void End(const Panel& panel, size_t lane, const PanelFormat& format, float unit, float& acc,
+           float& min) const {
+    if (!format.scaled()) {
+      acc = std::fma(product, unit, acc);
+    } else {
+      acc = std::fma(static_cast<float>(dots) * unit, panel.scale[0][lane], acc);
+      if (format.minimum) {
+        min = std::fma(static_cast<float>(mins) * unit, panel.min[0][lane], min);
+      }
+    }
+  }
+};
 
 // acc (of scaled panels also mins) of `tokens` tokens += the products of `values` values; x: their
 // first group.
 void MultiplyBlock(const Panel* panels, const PanelFormat& format, size_t values,
                    const std::byte* x, size_t tokens, RowSums* acc, RowSums* mins) {
   for (size_t t = 0; t < tokens; ++t) {
-    float block[kRowTile] = {}, least[kRowTile] = {};  // of a scaled panel
-    for (size_t g = 0; g < values / kActivationGroup; ++g) {
-      const GroupOfToken group(x + g * tokens * ActivationGroup::kBytesPerToken, tokens, t);
-      for (size_t row = 0; row < kRowTile; ++row) {
-        const Panel& panel = panels[row / kPanelRows];
-        if (format.scaled()) {
-          AddScaledGroup(panel, row % kPanelRows, format, g, group, block[row], least[row]);
-        } else {
-          AddGroup(panel, row % kPanelRows, format, g, group, acc[t].rows[row]);
-        }
-      }
-    }
-    if (!format.scaled()) continue;
     for (size_t row = 0; row < kRowTile; ++row) {
       const Panel& panel = panels[row / kPanelRows];
       const size_t lane = row % kPanelRows;
-      acc[t].rows[row] = std::fma(block[row], panel.scale[0][lane], acc[t].rows[row]);
-      if (!format.minimum) continue;
-      mins[t].rows[row] = std::fma(least[row], panel.min[0][lane], mins[t].rows[row]);
+      UnitSums sums;
+      for (size_t g = 0; g < values / kActivationGroup; ++g) {
+        const GroupOfToken group(x + g * tokens * ActivationGroup::kBytesPerToken, tokens, t);
+        if (format.scaled()) {
+          sums.AddScaled(panel, lane, format, g, group);
+        } else {
+          sums.Add(panel, lane, format, g, group);
+        }
+      }
+      float unit;
+      std::memcpy(&unit, x + ActivationGroup::unit(tokens, t), 4);
+      sums.End(panel, lane, format, unit, acc[t].rows[row], mins[t].rows[row]);
     }
   }
 }
@@ -185,11 +194,22 @@ struct PanelPart {
   }
 };
 
-// Integer dot products of kTokens tokens with kVectors vectors of rows, over the scale group that
-// starts at quad `quad` of the panel and at quad kQuad of the activation group at x.
+// A value of each token for each vector of rows.
+template <class V, size_t kTokens>
+using Tile = V[kVectors][kTokens];
+
+template <size_t kTokens, class Use>
+HWY_INLINE void EachOfTile(const Use& use) {
+  Unroll<kTokens>([&](auto t) QUERN_INLINE_LAMBDA {
+    Unroll<kVectors>([&](auto v) QUERN_INLINE_LAMBDA { use(v, t); });
+  });
+}
+
+// Integer dot products over the scale group that starts at quad `quad` of the panel and at quad
+// kQuad of the activation group at x.
 template <size_t kTokens, size_t kGroup, size_t kQuad, bool kWide>
 HWY_INLINE void DotGroup(const PanelPart& part, size_t quad, const std::byte* x, int bias,
-                         VI (&dots)[kVectors][kTokens]) {
+                         Tile<VI, kTokens>& dots) {
   constexpr Half kHalf = kGroup == kActivationGroup ? Half::kBoth
                          : kQuad == 0               ? Half::kFirst
                                                     : Half::kSecond;
@@ -209,42 +229,51 @@ HWY_INLINE void DotGroup(const PanelPart& part, size_t quad, const std::byte* x,
   });
 }
 
-// sums += products of `values` values, for kVectors vectors of rows.
+// sums[t] of the part's rows = append(v, t, sums[t]).
+template <size_t kTokens, class Append>
+HWY_INLINE void Update(const PanelPart& part, RowSums* sums, const Append& append) {
+  EachOfTile<kTokens>([&](auto v, auto t) QUERN_INLINE_LAMBDA {
+    float* at = sums[t].rows + part.row + v * kLanes;
+    hn::Store(append(v, t, hn::Load(DF(), at)), DF(), at);
+  });
+}
+
+template <size_t kTokens>
+HWY_INLINE VF UnitOf(const std::byte* x, size_t t) {
+  return BroadcastFloat(x + ActivationGroup::unit(kTokens, t));
+}
+template <size_t kTokens>
+HWY_INLINE VI ShiftOf(const std::byte* x, size_t t) {
+  return Broadcast(x + ActivationGroup::shift(kTokens, t));
+}
+
+// acc += products of `values` values, which share a unit, for kVectors vectors of rows.
 template <size_t kTokens, size_t kGroup, bool kWide>
 HWY_INLINE void AddProducts(const PanelPart& part, size_t values, const std::byte* x, int bias,
                             RowSums* acc) {
-  const DF d;
-  VF sums[kVectors][kTokens];
-  Unroll<kTokens>([&](auto t) QUERN_INLINE_LAMBDA {
-    Unroll<kVectors>([&](auto v) QUERN_INLINE_LAMBDA {
-      sums[v][t] = hn::Load(d, acc[t].rows + part.row + v * kLanes);
-    });
-  });
+  Tile<VF, kTokens> block;
+  EachOfTile<kTokens>([&](auto v, auto t) QUERN_INLINE_LAMBDA { block[v][t] = hn::Zero(DF()); });
+  const std::byte* group = x;
   for (size_t k = 0; k < values; k += kActivationGroup) {
-    VF products[kVectors][kTokens];
     Unroll<kActivationGroup / kGroup>([&](auto g) QUERN_INLINE_LAMBDA {
-      VI dots[kVectors][kTokens];
-      DotGroup<kTokens, kGroup, g * kGroup / 4, kWide>(part, (k + g * kGroup) / 4, x, bias, dots);
-      Unroll<kVectors>([&](auto v) QUERN_INLINE_LAMBDA {
-        const VF scale = part.Scale(v, k / kGroup + g);
-        Unroll<kTokens>([&](auto t) QUERN_INLINE_LAMBDA {
-          const VF dot = hn::ConvertTo(d, dots[v][t]);
-          products[v][t] = g == 0 ? hn::Mul(dot, scale) : hn::MulAdd(dot, scale, products[v][t]);
+      Tile<VI, kTokens> dots;
+      DotGroup<kTokens, kGroup, g * kGroup / 4, kWide>(part, (k + g * kGroup) / 4, group, bias,
+                                                       dots);
+      VF scale[kVectors];
+      Unroll<kVectors>([&](auto v)
+                           QUERN_INLINE_LAMBDA { scale[v] = part.Scale(v, k / kGroup + g); });
+      Unroll<kTokens>([&](auto t) QUERN_INLINE_LAMBDA {
+        const VI shift = ShiftOf<kTokens>(group, t);
+        Unroll<kVectors>([&](auto v) QUERN_INLINE_LAMBDA {
+          const VF product = hn::ConvertTo(DF(), hn::Shl(dots[v][t], shift));
+          block[v][t] = hn::MulAdd(product, scale[v], block[v][t]);
         });
       });
     });
-    Unroll<kTokens>([&](auto t) QUERN_INLINE_LAMBDA {
-      const VF scale = BroadcastFloat(x + ActivationGroup::scale(kTokens, t));
-      Unroll<kVectors>([&](auto v) QUERN_INLINE_LAMBDA {
-        sums[v][t] = hn::MulAdd(products[v][t], scale, sums[v][t]);
-      });
-    });
-    x += kTokens * ActivationGroup::kBytesPerToken;
+    group += kTokens * ActivationGroup::kBytesPerToken;
   }
-  Unroll<kTokens>([&](auto t) QUERN_INLINE_LAMBDA {
-    Unroll<kVectors>([&](auto v) QUERN_INLINE_LAMBDA {
-      hn::Store(sums[v][t], d, acc[t].rows + part.row + v * kLanes);
-    });
+  Update<kTokens>(part, acc, [&](auto v, auto t, VF sum) HWY_ATTR {
+    return hn::MulAdd(block[v][t], UnitOf<kTokens>(x, t), sum);
   });
 }
 
@@ -292,32 +321,27 @@ void MultiplyTokens(const Panel* panels, const PanelFormat& format, size_t value
   }
 }
 
-// sums of a block of 256 values: block[v][t] = Σ f32(integer(v, t)) * a_t over its groups of 32,
-// then sums += block * factor. integers(g, x, out) computes those of group g.
-template <size_t kTokens, class Integers, class Factor>
-HWY_INLINE void AddScaledBlock(size_t row, const std::byte* x, const Integers& integers,
-                               const Factor& factor, RowSums* sums) {
-  const DF d;
-  VF block[kVectors][kTokens];
-  Unroll<kTokens>([&](auto t) QUERN_INLINE_LAMBDA {
-    Unroll<kVectors>([&](auto v) QUERN_INLINE_LAMBDA { block[v][t] = hn::Zero(d); });
-  });
+// sums += f32(Σ integer(v, t) << shift_t) * unit_t * scale(v) over the groups of 256 values.
+// integers(g, group, out) computes those of group g.
+template <size_t kTokens, class Integers, class Scale>
+HWY_INLINE void AddScaledBlock(const PanelPart& part, const std::byte* x, const Integers& integers,
+                               const Scale& scale, RowSums* sums) {
+  Tile<VI, kTokens> block;
+  EachOfTile<kTokens>([&](auto v, auto t) QUERN_INLINE_LAMBDA { block[v][t] = hn::Zero(DI()); });
   for (size_t g = 0; g < kPanelValues / kActivationGroup; ++g) {
-    VI values[kVectors][kTokens];
-    integers(g, x, values);
+    const std::byte* group = x + g * kTokens * ActivationGroup::kBytesPerToken;
+    Tile<VI, kTokens> values;
+    integers(g, group, values);
     Unroll<kTokens>([&](auto t) QUERN_INLINE_LAMBDA {
-      const VF scale = BroadcastFloat(x + ActivationGroup::scale(kTokens, t));
+      const VI shift = ShiftOf<kTokens>(group, t);
       Unroll<kVectors>([&](auto v) QUERN_INLINE_LAMBDA {
-        block[v][t] = hn::MulAdd(hn::ConvertTo(d, values[v][t]), scale, block[v][t]);
+        block[v][t] = hn::Add(block[v][t], hn::Shl(values[v][t], shift));
       });
     });
-    x += kTokens * ActivationGroup::kBytesPerToken;
   }
-  Unroll<kVectors>([&](auto v) QUERN_INLINE_LAMBDA {
-    Unroll<kTokens>([&](auto t) QUERN_INLINE_LAMBDA {
-      float* at = sums[t].rows + row + v * kLanes;
-      hn::Store(hn::MulAdd(block[v][t], factor(v), hn::Load(d, at)), d, at);
-    });
+  Update<kTokens>(part, sums, [&](auto v, auto t, VF sum) HWY_ATTR {
+    const VF value = hn::Mul(hn::ConvertTo(DF(), block[v][t]), UnitOf<kTokens>(x, t));
+    return hn::MulAdd(value, scale(v), sum);
   });
 }
 
@@ -327,23 +351,21 @@ void MultiplyScaled(const Panel* panels, const PanelFormat& format, const std::b
                     RowSums* acc, RowSums* mins) {
   for (size_t row = 0; row < kRowTile; row += kVectors * kLanes) {
     const PanelPart part{panels, row};
-    const auto products = [&](size_t g, const std::byte* at, auto& dots) HWY_ATTR {
-      DotGroup<kTokens, kActivationGroup, 0, true>(part, g * kActivationGroup / 4, at, format.bias,
-                                                   dots);
+    const auto products = [&](size_t g, const std::byte* group, auto& dots) HWY_ATTR {
+      DotGroup<kTokens, kActivationGroup, 0, true>(part, g * kActivationGroup / 4, group,
+                                                   format.bias, dots);
     };
-    const auto minimums = [&](size_t g, const std::byte* at, auto& dots) HWY_ATTR {
-      Unroll<kTokens>([&](auto t) QUERN_INLINE_LAMBDA {
-        const VI sums = Broadcast(at + ActivationGroup::sums(kTokens, t));
-        Unroll<kVectors>([&](auto v) QUERN_INLINE_LAMBDA {
-          dots[v][t] = DotPairs(hn::Zero(DI()), part.MinCodes(v, g), sums);
-        });
+    const auto minimums = [&](size_t g, const std::byte* group, auto& dots) HWY_ATTR {
+      EachOfTile<kTokens>([&](auto v, auto t) QUERN_INLINE_LAMBDA {
+        const VI sums = Broadcast(group + ActivationGroup::sums(kTokens, t));
+        dots[v][t] = DotPairs(hn::Zero(DI()), part.MinCodes(v, g), sums);
       });
     };
     AddScaledBlock<kTokens>(
-        row, x, products, [&](auto v) HWY_ATTR { return part.Scale(v, 0); }, acc);
+        part, x, products, [&](auto v) HWY_ATTR { return part.Scale(v, 0); }, acc);
     if (!format.minimum) continue;
     AddScaledBlock<kTokens>(
-        row, x, minimums, [&](auto v) HWY_ATTR { return part.Min(v, 0); }, mins);
+        part, x, minimums, [&](auto v) HWY_ATTR { return part.Min(v, 0); }, mins);
   }
 }
 

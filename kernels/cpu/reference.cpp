@@ -58,27 +58,34 @@ int32_t dot16(const int8_t* w, const int8_t* x) {
 
 // The two chains of dot_quantized.
 struct Chains {
-  float acc = 0;
-  float mins = 0;
+  float acc = 0, mins = 0;
+  float block = 0;             // of the current 256 values
+  int32_t dots = 0, sums = 0;  // the same, of formats with scaled codes
 
-  // Adds 32 values: integer products p and activation sums x per 16, activation scale a.
-  void add_shared(int32_t p, int32_t x, float scale, float min, float a) {
-    acc = std::fma(static_cast<float>(p) * scale, a, acc);
-    mins = std::fma(min, static_cast<float>(x) * a, mins);
+  // Adds 32 values: integer products p and activation sums x per 16, what they are shifted by, and
+  // the unit.
+  void add_shared(int32_t p, int32_t x, float scale, float min, int32_t shift, float unit) {
+    block = std::fma(static_cast<float>(p * (1 << shift)), scale, block);
+    mins = std::fma(min, static_cast<float>(x * (1 << shift)) * unit, mins);
   }
-  void add_pair(const int32_t (&p)[2], const float* scale, float a) {
-    const float t =
-        std::fma(static_cast<float>(p[1]), scale[1], static_cast<float>(p[0]) * scale[0]);
-    acc = std::fma(t, a, acc);
+  void add_pair(const int32_t (&p)[2], const float* scale, int32_t shift) {
+    block = std::fma(static_cast<float>(p[0] * (1 << shift)), scale[0], block);
+    block = std::fma(static_cast<float>(p[1] * (1 << shift)), scale[1], block);
   }
   void add_scaled(const int32_t (&p)[2], const int32_t* x, const int32_t* scale, const int32_t* min,
-                  float a) {
-    acc = std::fma(static_cast<float>(p[0] * scale[0] + p[1] * scale[1]), a, acc);
-    mins = std::fma(static_cast<float>(x[0] * min[0] + x[1] * min[1]), a, mins);
+                  int32_t shift) {
+    dots += (p[0] * scale[0] + p[1] * scale[1]) * (1 << shift);
+    sums += (x[0] * min[0] + x[1] * min[1]) * (1 << shift);
   }
-  void add_block(const Chains& block, float scale, float min) {
-    acc = std::fma(block.acc, scale, acc);
-    mins = std::fma(block.mins, min, mins);
+  // Ends 256 values.
+  void end_unit(float unit) {
+    acc = std::fma(block, unit, acc);
+    block = 0;
+  }
+  void end_scaled(float unit, float scale, float min) {
+    acc = std::fma(static_cast<float>(dots) * unit, scale, acc);
+    mins = std::fma(static_cast<float>(sums) * unit, min, mins);
+    dots = sums = 0;
   }
 };
 
@@ -112,23 +119,50 @@ void decode_row(Format format, const std::byte* row, float* out, size_t values) 
   });
 }
 
+namespace {
+
+// Magnitudes as bits: they order like the numbers, infinity and NaN above all finite ones.
+uint32_t largest_magnitude(const float* x, size_t values) {
+  uint32_t largest = 0;
+  for (size_t i = 0; i < values; ++i) {
+    largest = std::max(largest, std::bit_cast<uint32_t>(x[i]) & 0x7FFFFFFF);
+  }
+  return largest;
+}
+
+// The smallest shift whose step covers a group.
+int32_t group_shift(float group, float largest) {
+  int32_t shift = kMaxShift;
+  while (shift > 0 && group <= largest * std::ldexp(1.0f, shift - 1 - kMaxShift)) --shift;
+  return shift;
+}
+
+// The values of one unit.
+void quantize_unit(const float* x, size_t values, int8_t* codes, int32_t* shifts, float& unit) {
+  const uint32_t bits = largest_magnitude(x, values);
+  const bool finite = bits < 0x7F800000;
+  const auto largest = std::bit_cast<float>(bits);
+  unit =
+      finite ? largest / 127.0f / float{1 << kMaxShift} : std::numeric_limits<float>::quiet_NaN();
+  if (unit < std::numeric_limits<float>::min()) unit = 0;
+  for (size_t k = 0; k < values; k += kActivationGroup) {
+    const auto group = std::bit_cast<float>(largest_magnitude(x + k, kActivationGroup));
+    const int32_t shift = unit > 0 ? group_shift(group, largest) : 0;
+    shifts[k / kActivationGroup] = shift;
+    const float inverse = unit > 0 ? std::ldexp(127.0f / largest, kMaxShift - shift) : 0;
+    for (size_t i = k; i < k + kActivationGroup; ++i) {
+      codes[i] = finite ? static_cast<int8_t>(std::nearbyint(x[i] * inverse)) : int8_t{0};
+    }
+  }
+}
+
+}  // namespace
+
 void quantize_row(const float* x, size_t values, const QuantizedRow& out) {
   assert(values % kActivationGroup == 0);
-  for (size_t k = 0; k < values; k += kActivationGroup) {
-    // Magnitudes as bits: they order like the numbers, infinity and NaN above all finite ones.
-    uint32_t largest = 0;
-    for (size_t i = k; i < k + kActivationGroup; ++i) {
-      largest = std::max(largest, std::bit_cast<uint32_t>(x[i]) & 0x7FFFFFFF);
-    }
-    const bool finite = largest < 0x7F800000;
-    float scale = std::bit_cast<float>(largest) / 127.0f;
-    if (!finite) scale = std::numeric_limits<float>::quiet_NaN();
-    if (scale < std::numeric_limits<float>::min()) scale = 0;
-    out.scales[k / kActivationGroup] = scale;
-    for (size_t i = k; i < k + kActivationGroup; ++i) {
-      const float code = finite && scale > 0 ? std::nearbyint(x[i] / scale) : 0;
-      out.codes[i] = static_cast<int8_t>(code);
-    }
+  for (size_t k = 0; k < values; k += kUnitValues) {
+    quantize_unit(x + k, std::min(kUnitValues, values - k), out.codes + k,
+                  out.shifts + k / kActivationGroup, out.units[k / kUnitValues]);
   }
   for (size_t k = 0; k < values; k += kSumGroup) {
     out.sums[k / kSumGroup] = std::accumulate(out.codes + k, out.codes + k + kSumGroup, int32_t{0});
@@ -142,22 +176,27 @@ float dot_quantized(Format format, const std::byte* row, const QuantizedRow& x, 
   for (size_t start = 0; start < values; start += facts.block_values, row += facts.block_bytes) {
     UnpackedBlock block;
     unpack(format, row, block);
-    Chains scaled;
     for (size_t i = 0; i < facts.block_values; i += kActivationGroup) {
       const size_t k = start + i, g = i / 16;
       const int8_t* codes = x.codes + k;
       const int32_t* sums = x.sums + k / kSumGroup;
-      const float a = x.scales[k / kActivationGroup];
+      const int32_t shift = x.shifts[k / kActivationGroup];
+      const float unit = x.units[k / kUnitValues];
+      const bool ends = (k + kActivationGroup) % kUnitValues == 0 || k + kActivationGroup == values;
       const int32_t p[2] = {dot16(block.codes + i, codes), dot16(block.codes + i + 16, codes + 16)};
       if (scales_codes(format)) {
-        scaled.add_scaled(p, sums, block.scale_codes + g, block.min_codes + g, a);
-      } else if (facts.scale_group == 32) {
-        chains.add_shared(p[0] + p[1], sums[0] + sums[1], block.scale[g], block.min[g], a);
-      } else {
-        chains.add_pair(p, block.scale + g, a);
+        chains.add_scaled(p, sums, block.scale_codes + g, block.min_codes + g, shift);
+        if (ends) chains.end_scaled(unit, block.block_scale, block.block_min);
+        continue;
       }
+      if (facts.scale_group == 32) {
+        chains.add_shared(p[0] + p[1], sums[0] + sums[1], block.scale[g], block.min[g], shift,
+                          unit);
+      } else {
+        chains.add_pair(p, block.scale + g, shift);
+      }
+      if (ends) chains.end_unit(unit);
     }
-    if (scales_codes(format)) chains.add_block(scaled, block.block_scale, block.block_min);
   }
   return chains.acc - chains.mins;
 }

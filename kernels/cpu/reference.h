@@ -31,11 +31,19 @@ void unpack(gguf::Format format, const std::byte* block, UnpackedBlock& out);
 // equal to the bit to the golden vectors, the sign of zero included.
 void decode_row(gguf::Format format, const std::byte* row, float* out, size_t values);
 
-// One token's quantized activations: value k is about codes[k] * scales[k / 32].
+// One token's quantized activations: value k is about (codes[k] << shifts[k / 32]) * units[k /
+// 256].
 struct QuantizedRow {
-  int8_t* codes;  // [values], -127 … 127
-  float* scales;  // [values / 32]
-  int32_t* sums;  // [values / 16], sum of 16 codes each
+  int8_t* codes;    // [values], -127 … 127
+  int32_t* shifts;  // [values / 32], 0 … kMaxShift
+  float* units;     // [values / 256], rounded up
+  int32_t* sums;    // [values / 16], sum of 16 codes each
+
+  double value(size_t k) const { return double{step(k)} * codes[k]; }
+  // What one code is worth.
+  float step(size_t k) const {
+    return units[k / kUnitValues] * static_cast<float>(1 << shifts[k / kActivationGroup]);
+  }
 };
 
 // What cpu::quantize_block reproduces to the bit.
@@ -43,14 +51,16 @@ void quantize_row(const float* x, size_t values, const QuantizedRow& out);
 
 // The quantized dot product that every integer kernel reproduces to the bit. Groups g of 32 values
 // in ascending order, P the exact integer sum of code * activation code, X the sum of activation
-// codes:
-//   acc  = fma(f32(P_g) * scale_g, a_g, acc)     (two scales: fma(f32(P_1), s_1, f32(P_0) * s_0))
-//   mins = fma(min_g, f32(X_g) * a_g, mins)      (formats with two scales have no minimums)
+// codes, both shifted left as the group says, u the unit of 256 values, which have a chain from
+// zero:
+//   block = fma(f32(P_g), scale_g, block)     (two scales: first of the one half of g, then of the
+//   acc   = fma(block, u, acc)                 other; formats with two have no minimums)
+//   mins  = fma(min_g, f32(X_g) * u, mins)
 //   result = acc - mins
-// Formats with scaled codes (panel.h) have a chain for each block of 256 values, from zero, with
-// integers P = P_0 * s_0 + P_1 * s_1 and M = X_0 * m_0 + X_1 * m_1:
-//   block = fma(f32(P_g), a_g, block), then acc  = fma(block, d, acc)
-//   least = fma(f32(M_g), a_g, least), then mins = fma(least, dmin, mins)
+// Formats with scaled codes (panel.h) have one integer sum for the 256 values, with
+// P = P_0 * scale_0 + P_1 * scale_1 and M = X_0 * min_0 + X_1 * min_1:
+//   acc  = fma(f32(Σ P_g) * u, d, acc)
+//   mins = fma(f32(Σ M_g) * u, dmin, mins)
 float dot_quantized(gguf::Format format, const std::byte* row, const QuantizedRow& x,
                     size_t values);
 

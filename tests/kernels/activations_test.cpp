@@ -20,10 +20,20 @@ namespace {
 // One token's quantized activations, value by value.
 struct Quantized {
   explicit Quantized(size_t values)
-      : codes(values), scales(values / kActivationGroup), sums(values / kSumGroup) {}
+      : codes(values),
+        shifts(values / kActivationGroup),
+        units((values + kUnitValues - 1) / kUnitValues),
+        sums(values / kSumGroup) {}
+
+  reference::QuantizedRow row() { return {codes.data(), shifts.data(), units.data(), sums.data()}; }
+  // What one code of value k's group is worth.
+  double step(size_t k) const {
+    return std::ldexp(units[k / kUnitValues], shifts[k / kActivationGroup]);
+  }
 
   std::vector<int8_t> codes;
-  std::vector<float> scales;
+  std::vector<int32_t> shifts;
+  std::vector<float> units;
   std::vector<int32_t> sums;
 };
 
@@ -45,11 +55,12 @@ Quantized quantize_last(const std::vector<float>& x, size_t tokens) {
   const auto memory = *AlignedBuffer::allocate(tokens * QuantizedLayout{x.size()}.row_bytes());
   quantize_block(rows.data(), tokens, x.size(), memory.data());
   Quantized found(x.size());
-  for (size_t g = 0; g < found.scales.size(); ++g) {
+  for (size_t g = 0; g < found.shifts.size(); ++g) {
     const std::byte* group = memory.data() + g * tokens * Group::kBytesPerToken;
     const size_t last = tokens - 1;
-    const float scale = read<float>(group + Group::scale(tokens, last));
-    found.scales[g] = scale;
+    const float unit = read<float>(group + Group::unit(tokens, last));
+    found.units[g * kActivationGroup / kUnitValues] = unit;
+    found.shifts[g] = read<int32_t>(group + Group::shift(tokens, last));
     for (size_t k = 0; k < kActivationGroup; ++k) {
       found.codes[g * kActivationGroup + k] = read<int8_t>(group + Group::code(tokens, last, k));
     }
@@ -57,9 +68,9 @@ Quantized quantize_last(const std::vector<float>& x, size_t tokens) {
       const auto sum = read<int16_t>(group + Group::sums(tokens, last) + 2 * half);
       found.sums[2 * g + half] = sum;
     }
-    const auto both = static_cast<float>(found.sums[2 * g] + found.sums[2 * g + 1]);
+    const int32_t both = (found.sums[2 * g] + found.sums[2 * g + 1]) * (1 << found.shifts[g]);
     const float scaled = read<float>(group + Group::scaled_sum(tokens, last));
-    EXPECT_TRUE(scaled == both * scale || std::isnan(scale));
+    EXPECT_TRUE(scaled == static_cast<float>(both) * unit || std::isnan(unit));
   }
   return found;
 }
@@ -80,40 +91,51 @@ std::vector<float> varied_row(size_t values) {
 }
 
 TEST(QuantizeBlock, equalsTheScalarVersionOnEveryInstructionSetForAnyNumberOfTokens) {
-  const auto x = varied_row(2048);
+  const auto x = varied_row(2048 + 96);
   Quantized expected(x.size());
-  reference::quantize_row(x.data(), x.size(),
-                          {expected.codes.data(), expected.scales.data(), expected.sums.data()});
+  reference::quantize_row(x.data(), x.size(), expected.row());
   test::for_each_instruction_set([&](bool) {
     for (const size_t tokens : {1, 2, 4, 8}) {
       const Quantized found = quantize_last(x, tokens);
       ASSERT_EQ(found.codes, expected.codes) << tokens;
-      ASSERT_EQ(found.scales, expected.scales) << tokens;
+      ASSERT_EQ(found.shifts, expected.shifts) << tokens;
+      ASSERT_EQ(found.units, expected.units) << tokens;
       ASSERT_EQ(found.sums, expected.sums) << tokens;
     }
   });
 }
 
-TEST(QuantizeBlock, isWithinHalfAStepAndUsesTheWholeRange) {
+TEST(QuantizeBlock, isWithinHalfAStepWhichIsLessThanTwiceTheLeastPossible) {
   std::mt19937 random(8);
   std::normal_distribution<float> normal;
   std::vector<float> x(512);
-  for (float& value : x) value = normal(random);
+  for (size_t k = 0; k < x.size(); ++k) x[k] = std::ldexp(normal(random), static_cast<int>(k / 96));
   const Quantized q = quantize(x);
   for (size_t g = 0; g < x.size(); g += 32) {
-    int largest = 0;
+    float largest = 0;
     for (size_t k = g; k < g + 32; ++k) {
-      const double scale = q.scales[k / 32];
-      EXPECT_NEAR(q.codes[k] * scale, x[k], 0.5001 * scale);
-      largest = std::max(largest, std::abs(int{q.codes[k]}));
+      EXPECT_NEAR(q.codes[k] * q.step(k), x[k], 0.5001 * q.step(k));
+      largest = std::max(largest, std::abs(x[k]));
     }
-    EXPECT_EQ(largest, 127);
+    EXPECT_LT(q.step(g), 2.0001 * largest / 127);
+    EXPECT_GT(q.step(g), 0.9999 * largest / 127);
   }
   for (size_t g = 0; g < x.size(); g += 16) {
     int sum = 0;
     for (size_t k = g; k < g + 16; ++k) sum += q.codes[k];
     EXPECT_EQ(q.sums[g / 16], sum);
   }
+}
+
+TEST(QuantizeBlock, givesTheLargestGroupOfAUnitTheWholeRangeAndTinyOnesTheSmallestStep) {
+  std::vector<float> x(288, 1e-6f);
+  x[100] = -5.0f;
+  const Quantized q = quantize(x);
+  EXPECT_EQ(q.codes[100], -127);
+  EXPECT_EQ(q.shifts[3], kMaxShift);
+  EXPECT_EQ(q.shifts[0], 0);
+  EXPECT_EQ(q.codes[0], 0);
+  EXPECT_EQ(q.codes[256], 127);  // a unit of its own
 }
 
 TEST(QuantizeBlock, roundsTiesToEven) {
@@ -123,33 +145,33 @@ TEST(QuantizeBlock, roundsTiesToEven) {
   x[2] = 3.5f;
   x[3] = -2.5f;
   const Quantized q = quantize(x);
-  EXPECT_EQ(q.scales[0], 1.0f);
+  EXPECT_EQ(q.step(0), 1.0);
   EXPECT_EQ(q.codes[1], 2);
   EXPECT_EQ(q.codes[2], 4);
   EXPECT_EQ(q.codes[3], -2);
 }
 
-TEST(QuantizeBlock, showsNotANumberAndInfinityInTheScaleOfTheirGroup) {
+TEST(QuantizeBlock, showsNotANumberAndInfinityInTheUnitOfTheir256Values) {
   for (const float bad :
        {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity()}) {
-    std::vector<float> x(96, 1.0f);
-    x[40] = bad;
+    std::vector<float> x(768, 1.0f);
+    x[300] = bad;
     test::for_each_instruction_set([&](bool) {
       const Quantized q = quantize(x);
       EXPECT_EQ(q.codes[0], 127);
-      EXPECT_TRUE(std::isnan(q.scales[1]));
-      EXPECT_TRUE(std::all_of(&q.codes[32], &q.codes[64], [](int c) { return c == 0; }));
-      EXPECT_EQ(q.sums[2], 0);
-      EXPECT_EQ(q.codes[64], 127);
+      EXPECT_TRUE(std::isnan(q.units[1]));
+      EXPECT_TRUE(std::all_of(&q.codes[256], &q.codes[512], [](int c) { return c == 0; }));
+      EXPECT_EQ(q.sums[18], 0);
+      EXPECT_EQ(q.codes[512], 127);
     });
   }
 }
 
-TEST(QuantizeBlock, treatsValuesWithSubnormalScaleAsZero) {
-  std::vector<float> x(32, 1e-37f);
-  x[0] = 1.2e-36f;  // scale 9.4e-39
+TEST(QuantizeBlock, treatsValuesWithASubnormalUnitAsZero) {
+  std::vector<float> x(32, 1e-35f);
+  x[0] = 1.5e-34f;  // unit 9.2e-39
   const Quantized q = quantize(x);
-  EXPECT_EQ(q.scales[0], 0);
+  EXPECT_EQ(q.units[0], 0);
   EXPECT_EQ(q.codes[0], 0);
 }
 

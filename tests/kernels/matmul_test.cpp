@@ -49,11 +49,12 @@ class Activations {
   const uint16_t* halves() const { return halves_.data(); }
   // As the reference reads them.
   reference::QuantizedRow row(size_t token) {
-    return {codes_.data() + token * values_, scales_.data() + token * (values_ / 32),
-            sums_.data() + token * (values_ / 16)};
+    return {codes_.data() + token * values_, shifts_.data() + token * (values_ / 32),
+            units_.data() + token * units_per_token(), sums_.data() + token * (values_ / 16)};
   }
 
  private:
+  size_t units_per_token() const { return (values_ + kUnitValues - 1) / kUnitValues; }
   void quantize(size_t tokens) {
     const size_t stride = halves_stride(values_);
     halves_.assign(tokens * stride, 0x7FC0);  // padding that is not written would give NaN
@@ -64,7 +65,8 @@ class Activations {
     const size_t row_bytes = QuantizedLayout{values_}.row_bytes();
     memory_ = *AlignedBuffer::allocate(tokens * row_bytes);
     codes_.resize(tokens * values_);
-    scales_.resize(tokens * values_ / 32);
+    shifts_.resize(tokens * values_ / 32);
+    units_.resize(tokens * units_per_token());
     sums_.resize(tokens * values_ / 16);
     for (size_t t = 0; t < tokens; ++t) {
       reference::quantize_row(floats_.data() + t * values_, values_, row(t));
@@ -79,7 +81,8 @@ class Activations {
   std::vector<float> floats_;
   std::vector<uint16_t> halves_;
   std::vector<int8_t> codes_;
-  std::vector<float> scales_;
+  std::vector<int32_t> shifts_;
+  std::vector<float> units_;
   std::vector<int32_t> sums_;
   AlignedBuffer memory_;
 };
@@ -230,7 +233,7 @@ TEST_P(QuantizedFormatTest, dotProductIsCloseToDoublePrecision) {
     reference::decode_row(GetParam().format, row.data(), decoded.data(), values);
     double sum = 0, magnitude = 0;
     for (size_t k = 0; k < values; ++k) {
-      const double product = double{decoded[k]} * x.codes[k] * double{x.scales[k / 32]};
+      const double product = double{decoded[k]} * x.value(k);
       sum += product;
       magnitude += std::abs(product);
     }

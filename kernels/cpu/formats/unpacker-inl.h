@@ -275,6 +275,19 @@ HWY_INLINE void KeepOrder(VI& v) {
 #endif
 }
 
+// The chains of a vector of rows: see reference::dot_quantized.
+struct Chains {
+  VF acc, mins;
+  VF block;  // of the current 256 values
+
+  HWY_INLINE Chains() : acc(hn::Zero(DF())), mins(acc), block(acc) {}
+
+  HWY_INLINE void EndUnit(VF unit) {
+    acc = hn::MulAdd(block, unit, acc);
+    block = hn::Zero(DF());
+  }
+};
+
 // Multiplies an unpacked block with one token's activations, `x`: the ActivationGroups of the
 // block.
 template <gguf::Format F>
@@ -305,22 +318,24 @@ class BlockDots {
     min_codes_[group] = code;
   }
 
-  // Appends the block to the chains of its rows: see reference::dot_quantized.
-  HWY_INLINE void AddTo(VF& acc, VF& mins) const {
-    if constexpr (scales_codes(F)) return AddScaledTo(acc, mins);
+  HWY_INLINE VF Unit() const { return BroadcastFloat(x_ + ActivationGroup::unit(1, 0)); }
+
+  // Appends the block to the chains of its rows; a formats with scaled codes also ends the unit.
+  HWY_INLINE void AddTo(Chains& chains) const {
+    if constexpr (scales_codes(F)) return AddScaledTo(chains);
     Unroll<Traits::kValues / kActivationGroup>([&](auto g) QUERN_INLINE_LAMBDA {
       const std::byte* x = x_ + Of(g * kActivationGroup);
-      VF product;
-      if constexpr (kGroup == kActivationGroup) {
-        product = hn::Mul(Product(g), scales_[g]);
-        if constexpr (has_minimum(F)) {
-          mins = hn::MulAdd(mins_[g], BroadcastFloat(x + ActivationGroup::scaled_sum(1, 0)), mins);
-        }
-      } else {
-        product = hn::MulAdd(Product(2 * g + 1), scales_[2 * g + 1],
-                             hn::Mul(Product(2 * g), scales_[2 * g]));
+      const VI shift = Broadcast(x + ActivationGroup::shift(1, 0));
+      constexpr size_t kParts = kActivationGroup / kGroup;
+      Unroll<kParts>([&](auto part) QUERN_INLINE_LAMBDA {
+        constexpr size_t i = g * kParts + part;
+        const VF product = hn::ConvertTo(DF(), hn::Shl(dots_[i], shift));
+        chains.block = hn::MulAdd(product, scales_[i], chains.block);
+      });
+      if constexpr (has_minimum(F)) {
+        const VF sum = BroadcastFloat(x + ActivationGroup::scaled_sum(1, 0));
+        chains.mins = hn::MulAdd(mins_[g], sum, chains.mins);
       }
-      acc = hn::MulAdd(product, BroadcastFloat(x + ActivationGroup::scale(1, 0)), acc);
     });
   }
 
@@ -335,25 +350,26 @@ class BlockDots {
   static constexpr size_t Of(size_t k) {
     return k / kActivationGroup * ActivationGroup::kBytesPerToken;
   }
-  HWY_INLINE VF Product(size_t group) const { return hn::ConvertTo(DF(), dots_[group]); }
-
-  HWY_INLINE void AddScaledTo(VF& acc, VF& mins) const {
-    const DF d;
-    VF block = hn::Zero(d), least = hn::Zero(d);
+  HWY_INLINE void AddScaledTo(Chains& chains) const {
+    static_assert(Traits::kValues == kUnitValues || !scales_codes(F));
+    VI products = hn::Zero(DI()), sums = hn::Zero(DI());
     Unroll<kGroups / 2>([&](auto g) QUERN_INLINE_LAMBDA {
       const std::byte* x = x_ + Of(g * kActivationGroup);
-      const VF a = BroadcastFloat(x + ActivationGroup::scale(1, 0));
+      const VI shift = Broadcast(x + ActivationGroup::shift(1, 0));
       const VI product = hn::Add(hn::Mul(dots_[2 * g], scale_codes_[2 * g]),
                                  hn::Mul(dots_[2 * g + 1], scale_codes_[2 * g + 1]));
-      block = hn::MulAdd(hn::ConvertTo(d, product), a, block);
+      products = hn::Add(products, hn::Shl(product, shift));
       if constexpr (has_minimum(F)) {
         const VI min = DotPairs(hn::Zero(DI()), Pairs(min_codes_[2 * g], min_codes_[2 * g + 1]),
                                 Broadcast(x + ActivationGroup::sums(1, 0)));
-        least = hn::MulAdd(hn::ConvertTo(d, min), a, least);
+        sums = hn::Add(sums, hn::Shl(min, shift));
       }
     });
-    acc = hn::MulAdd(block, scales_[0], acc);
-    if constexpr (has_minimum(F)) mins = hn::MulAdd(least, mins_[0], mins);
+    const VF unit = Unit();
+    chains.acc = hn::MulAdd(hn::Mul(hn::ConvertTo(DF(), products), unit), scales_[0], chains.acc);
+    if constexpr (has_minimum(F)) {
+      chains.mins = hn::MulAdd(hn::Mul(hn::ConvertTo(DF(), sums), unit), mins_[0], chains.mins);
+    }
   }
 
   const std::byte* x_;
@@ -511,15 +527,18 @@ HWY_INLINE void MultiplyTile(const WeightTile& tile, const std::byte* x, size_t 
                              float* out) {
   constexpr size_t kValues = gguf::Traits<F>::kValues;
   constexpr size_t kActivationBytes = kValues / kActivationGroup * ActivationGroup::kBytesPerToken;
+  constexpr size_t kUnitBlocks = kUnitValues / kValues;
+  const size_t blocks = values / kValues;
   for (size_t row = 0; row < kPanelRows; row += hn::MaxLanes(D32())) {
-    VF acc = hn::Zero(DF()), mins = hn::Zero(DF());
-    EachBlock<F>(tile, 0, values / kValues, row,
-                 [&](const auto& rows, size_t i) QUERN_INLINE_LAMBDA {
-                   BlockDots<F> dots(x + i * kActivationBytes);
-                   Unpacker<F>::Block(rows, dots);
-                   dots.AddTo(acc, mins);
-                 });
-    hn::StoreU(has_minimum(F) ? hn::Sub(acc, mins) : acc, DF(), out + row);
+    Chains chains;
+    EachBlock<F>(tile, 0, blocks, row, [&](const auto& rows, size_t i) QUERN_INLINE_LAMBDA {
+      BlockDots<F> dots(x + i * kActivationBytes);
+      Unpacker<F>::Block(rows, dots);
+      dots.AddTo(chains);
+      if constexpr (scales_codes(F)) return;
+      if ((i + 1) % kUnitBlocks == 0 || i + 1 == blocks) chains.EndUnit(dots.Unit());
+    });
+    hn::StoreU(has_minimum(F) ? hn::Sub(chains.acc, chains.mins) : chains.acc, DF(), out + row);
   }
 }
 
