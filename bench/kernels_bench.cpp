@@ -43,7 +43,7 @@ class Problem {
     const size_t quantized = QuantizedLayout{kValues}.row_bytes();
     quantized_ = *AlignedBuffer::allocate(tokens * quantized);
     for (size_t t = 0; t < tokens; t += QuantizedLayout::block_tokens(t, tokens)) {
-      quantize_block(floats_.data() + t * kValues, QuantizedLayout::block_tokens(t, tokens),
+      quantize_block(floats_.data() + t * kValues, QuantizedLayout::block_tokens(t, tokens), 1,
                      kValues, quantized_.data() + t * quantized);
     }
     halves_ = *AlignedBuffer::allocate(tokens * halves_stride(kValues) * sizeof(uint16_t));

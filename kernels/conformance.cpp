@@ -84,7 +84,7 @@ struct Activations {
     quantized = std::move(*memory);
     for (size_t t = 0, n; t < tokens; t += n) {
       n = cpu::QuantizedLayout::block_tokens(t, tokens);
-      cpu::quantize_block(&floats[t * values], n, values, quantized.data() + t * row_bytes);
+      cpu::quantize_block(&floats[t * values], n, 1, values, quantized.data() + t * row_bytes);
     }
     for (size_t t = 0; t < tokens; ++t) {
       cpu::reference::quantize_row(&floats[t * values], values, row(t));

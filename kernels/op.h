@@ -80,6 +80,9 @@ struct Projection {
   Norm norm;
   std::vector<Linear> outputs;
   Activation activation = Activation::kNone;
+  // int8 planes that integer kernels make of the input, 1 or 2: the second one holds what the first
+  // one leaves. Of a plain product.
+  uint32_t planes = 1;
 };
 
 // out = scale * norm(in) + add, the end of a branch that is normalized after its last product, or

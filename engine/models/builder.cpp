@@ -430,8 +430,10 @@ void ModelBuilder::output(float scale, float softcap, const std::string& norm_st
       .bias = bind_if_present("output.bias", {config().vocabulary}),
       .out = logits_,
       .scale = scale};
-  program.ops.push_back(
-      kernels::Projection{.in = gathered, .norm = norm(norm_stem, width), .outputs = {head}});
+  // No later layer evens out an error of the logits: with a rounded input, the head alone would
+  // make up more than a third of what all rounding does to the probabilities (docs/performance.md).
+  program.ops.push_back(kernels::Projection{
+      .in = gathered, .norm = norm(norm_stem, width), .outputs = {head}, .planes = 2});
   if (softcap > 0) program.ops.push_back(kernels::SoftCap{logits_, softcap});
 }
 

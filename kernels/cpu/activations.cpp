@@ -124,9 +124,10 @@ HWY_INLINE void Put(const T& value, std::byte* at) {
   std::memcpy(at, &value, sizeof value);
 }
 
-// Group of 32 values of token t, whose largest magnitude is `magnitude`.
+// Group of 32 values of token t, whose largest magnitude is `magnitude`. rest: what the codes
+// leave, if wanted; may be x.
 HWY_INLINE void QuantizeGroup(const float* x, const Unit& unit, int32_t magnitude, size_t tokens,
-                              size_t t, std::byte* out) {
+                              size_t t, std::byte* out, float* rest) {
   using Group = ActivationGroup;
   alignas(64) int8_t codes[kActivationGroup] = {};
   int16_t sums[2] = {};
@@ -144,27 +145,41 @@ HWY_INLINE void QuantizeGroup(const float* x, const Unit& unit, int32_t magnitud
   Put(sum * unit.value, out + Group::scaled_sum(tokens, t));
   Put(sums, out + Group::sums(tokens, t));
   Put(shift, out + Group::shift(tokens, t));
+  if (!rest) return;
+  const float step = unit.value * static_cast<float>(1 << shift);
+  for (size_t i = 0; i < kActivationGroup; ++i) rest[i] = std::fma(-step, codes[i], x[i]);
 }
 
-void QuantizeBlock(const float* x, size_t tokens, size_t values, std::byte* out) {
-  assert(values % kActivationGroup == 0 && tokens <= kTokenBlock);
-  const size_t group_bytes = tokens * ActivationGroup::kBytesPerToken;
+// The groups of column t of `tokens` that share a unit.
+HWY_INLINE void QuantizeUnit(const float* x, size_t groups, size_t tokens, size_t t, std::byte* out,
+                             float* rest) {
+  int32_t magnitudes[kUnitValues / kActivationGroup], largest = 0;
+  for (size_t g = 0; g < groups; ++g) {
+    magnitudes[g] = LargestMagnitude(x + g * kActivationGroup);
+    largest = std::max(largest, magnitudes[g]);
+  }
+  const Unit unit(largest);
+  for (size_t g = 0; g < groups; ++g) {
+    const size_t k = g * kActivationGroup;
+    QuantizeGroup(x + k, unit, magnitudes[g], tokens, t, out, rest ? rest + k : nullptr);
+    out += tokens * ActivationGroup::kBytesPerToken;
+  }
+}
+
+void QuantizeBlock(const float* x, size_t tokens, size_t planes, size_t values, std::byte* out) {
+  const size_t columns = tokens * planes;
+  assert(values % kActivationGroup == 0 && columns <= kTokenBlock);
   for (size_t k = 0; k < values; k += kUnitValues) {
     const size_t groups = std::min(kUnitValues, values - k) / kActivationGroup;
     for (size_t t = 0; t < tokens; ++t) {
       const float* row = x + t * values + k;
-      int32_t magnitudes[kUnitValues / kActivationGroup], largest = 0;
-      for (size_t g = 0; g < groups; ++g) {
-        magnitudes[g] = LargestMagnitude(row + g * kActivationGroup);
-        largest = std::max(largest, magnitudes[g]);
-      }
-      const Unit unit(largest);
-      for (size_t g = 0; g < groups; ++g) {
-        QuantizeGroup(row + g * kActivationGroup, unit, magnitudes[g], tokens, t,
-                      out + g * group_bytes);
+      float rest[kUnitValues];
+      for (size_t plane = 0; plane < planes; ++plane, row = rest) {
+        float* left = plane + 1 < planes ? rest : nullptr;
+        QuantizeUnit(row, groups, columns, t * planes + plane, out, left);
       }
     }
-    out += groups * group_bytes;
+    out += groups * columns * ActivationGroup::kBytesPerToken;
   }
 }
 
@@ -177,8 +192,8 @@ namespace quern::kernels::cpu {
 HWY_EXPORT(QuantizeBlock);
 HWY_EXPORT(RoundToHalves);
 
-void quantize_block(const float* x, size_t tokens, size_t values, std::byte* out) {
-  HWY_DYNAMIC_DISPATCH(QuantizeBlock)(x, tokens, values, out);
+void quantize_block(const float* x, size_t tokens, size_t planes, size_t values, std::byte* out) {
+  HWY_DYNAMIC_DISPATCH(QuantizeBlock)(x, tokens, planes, values, out);
 }
 
 void round_to_halves(const float* x, size_t values, uint16_t* out) {
@@ -188,7 +203,7 @@ void round_to_halves(const float* x, size_t values, uint16_t* out) {
 
 size_t InputForms::bytes(size_t values, size_t tokens) const {
   size_t bytes = 0;
-  if (quantized) bytes += align_up(QuantizedLayout{values}.row_bytes() * tokens);
+  bytes += align_up(QuantizedLayout{values}.row_bytes() * planes * tokens);
   if (halves) bytes += align_up(halves_stride(values) * tokens * sizeof(uint16_t));
   return bytes;
 }

@@ -64,8 +64,10 @@ struct QuantizedLayout {
 // nearest even of x * (127 / m * 2^(kMaxShift - shift)). So a code's step is less than twice what a
 // scale per 32 values would give (spec: block formats, section 6), but 2^-7 of the largest at
 // least. A unit below the smallest normal float becomes 0; 256 values with NaN or infinity get a
-// NaN unit and zero codes, so that the result shows it. `tokens`: of one block.
-void quantize_block(const float* x, size_t tokens, size_t values, std::byte* out);
+// NaN unit and zero codes, so that the result shows it. With two planes token t becomes columns 2t
+// and 2t + 1 of the block: its codes, and those of what they leave, x - (code << shift) * unit.
+// tokens * planes: of one block.
+void quantize_block(const float* x, size_t tokens, size_t planes, size_t values, std::byte* out);
 
 // Activations as the BF16 kernels read them: rows of bfloat16, padded with zeros.
 constexpr size_t halves_stride(size_t values) { return (values + 31) / 32 * 32; }
@@ -75,14 +77,15 @@ void round_to_halves(const float* x, size_t values, uint16_t* out);
 
 // The forms of activations, beside plain floats, that products with some weights read.
 struct InputForms {
-  bool quantized = false;
+  size_t planes = 0;  // quantized
   bool halves = false;
 
-  static InputForms of(gguf::Format format) {
-    return {.quantized = !gguf::info(format).is_float(), .halves = format == gguf::Format::BF16};
+  static InputForms of(gguf::Format format, size_t planes = 1) {
+    return {.planes = gguf::info(format).is_float() ? 0 : planes,
+            .halves = format == gguf::Format::BF16};
   }
   InputForms operator|(const InputForms& other) const {
-    return {quantized || other.quantized, halves || other.halves};
+    return {std::max(planes, other.planes), halves || other.halves};
   }
   // Memory that they take for [tokens][values]: first quantized, then halves.
   size_t bytes(size_t values, size_t tokens) const;

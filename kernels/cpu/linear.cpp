@@ -1,6 +1,7 @@
 #include "kernels/cpu/linear.h"
 
 #include <algorithm>
+#include <cassert>
 #include <vector>
 
 #include "kernels/cpu/finish_tile.h"
@@ -17,11 +18,21 @@ constexpr size_t kTokenSlice = 512;
 
 size_t tiles(const LinearTask& task) { return (task.matrix.rows + kRowTile - 1) / kRowTile; }
 
-// Products of one tile of matrix rows with tokens [first, first + count): out[count][kRowTile].
-// `first`: a multiple of kTokenBlock.
+// out[tokens][kRowTile] = sums of two planes each.
+void add_planes(size_t tokens, float* out) {
+  for (size_t t = 0; t < tokens; ++t) {
+    const float* columns = out + 2 * t * kRowTile;
+    for (size_t r = 0; r < kRowTile; ++r)
+      out[t * kRowTile + r] = columns[r] + columns[kRowTile + r];
+  }
+}
+
+// Products of one tile of matrix rows with tokens [first, first + count): out[count][kRowTile], of
+// two planes twice as much to work in. `first`: a multiple of kTokenBlock.
 void multiply(const Matrix& matrix, const LinearInput& input, size_t row, size_t first,
               size_t count, float* out, std::byte* scratch) {
   const LinearInput part = input.part({first, first + count});
+  const size_t columns = gguf::info(matrix.format).is_float() ? count : count * input.planes;
   matmul_tile({.format = matrix.format,
                .weights = matrix.bytes + row / kRowTile * matrix.tile_bytes,
                .row_bytes = matrix.packed ? WeightTile::kPacked : matrix.row_bytes,
@@ -30,9 +41,10 @@ void multiply(const Matrix& matrix, const LinearInput& input, size_t row, size_t
                .quantized = part.quantized,
                .halves = part.halves,
                .floats = part.floats,
-               .tokens = count,
+               .tokens = columns,
                .out = out},
               scratch);
+  if (columns == 2 * count) add_planes(count, out);
 }
 
 void add_bias(const float* bias, size_t rows, size_t tokens, float* out) {
@@ -47,8 +59,9 @@ void run_tile(const LinearTask& task, size_t tile, std::byte* scratch) {
   const size_t rows = std::min(kRowTile, task.matrix.rows - row);
   const size_t slice = std::min(kTokenSlice, task.input.tokens);
   float* result = reinterpret_cast<float*>(scratch);
-  float* up = result + slice * kRowTile;
+  float* up = result + slice * kRowTile;  // of two planes, the results' second half
   std::byte* rest = reinterpret_cast<std::byte*>(up + slice * kRowTile);
+  assert(!task.up || task.input.planes < 2);
   for (size_t first = 0; first < task.input.tokens; first += slice) {
     const size_t count = std::min(slice, task.input.tokens - first);
     multiply(task.matrix, task.input, row, first, count, result, rest);
@@ -83,7 +96,7 @@ void show_inputs(std::span<const LinearTask> tasks, const Executable::InputObser
 InputForms input_forms(const Program& program, const Projection& op) {
   InputForms forms;
   for (const Linear& linear : op.outputs) {
-    forms = forms | InputForms::of(program.weights[linear.weight].format);
+    forms = forms | InputForms::of(program.weights[linear.weight].format, op.planes);
   }
   return forms;
 }
@@ -91,7 +104,7 @@ InputForms input_forms(const Program& program, const Projection& op) {
 LinearInput LinearInput::part(const TokenRun& run) const {
   LinearInput part = *this;
   part.floats += run.begin * values;
-  if (quantized) part.quantized += run.begin * QuantizedLayout{values}.row_bytes();
+  if (quantized) part.quantized += run.begin * planes * QuantizedLayout{values}.row_bytes();
   if (halves) part.halves += run.begin * halves_stride(values);
   part.tokens = run.end - run.begin;
   return part;
@@ -119,7 +132,7 @@ Matrix Matrix::of(const Weight& weight, size_t expert) {
 
 size_t linear_scratch_bytes(size_t tokens) {
   const size_t slice = std::min(kTokenSlice, tokens);
-  return 2 * slice * kRowTile * sizeof(float) + matmul_scratch_bytes(slice);
+  return 2 * slice * kRowTile * sizeof(float) + matmul_scratch_bytes(2 * slice);
 }
 
 void run_linear(std::span<const LinearTask> tasks, Context& context) {
@@ -139,13 +152,14 @@ LinearInput prepare_input(const float* in, size_t values, size_t tokens, const N
                           float* normed, InputForms forms, std::byte* memory, Context& context,
                           std::span<const TokenRun> runs) {
   const NormWeights weights = context.norm(norm);
-  std::byte* quantized = forms.quantized ? memory : nullptr;
-  auto* halves = forms.halves
-                     ? reinterpret_cast<uint16_t*>(
-                           memory + InputForms{.quantized = forms.quantized}.bytes(values, tokens))
-                     : nullptr;
+  std::byte* quantized = forms.planes > 0 ? memory : nullptr;
+  auto* halves =
+      forms.halves
+          ? reinterpret_cast<uint16_t*>(memory + InputForms{forms.planes}.bytes(values, tokens))
+          : nullptr;
   const LinearInput input{.floats = weights.weight ? normed : in,
                           .quantized = quantized,
+                          .planes = forms.planes,
                           .halves = halves,
                           .values = values,
                           .tokens = tokens};
@@ -154,7 +168,9 @@ LinearInput prepare_input(const float* in, size_t values, size_t tokens, const N
   const TokenRun all{0, tokens};
   for (const TokenRun& run : runs.empty() ? std::span(&all, 1) : runs) {
     for (size_t t = run.begin; t < run.end; t = blocks.back().end) {
-      blocks.push_back({t, t + QuantizedLayout::block_tokens(t, run.end)});
+      const size_t planes = std::max<size_t>(forms.planes, 1);
+      const size_t columns = QuantizedLayout::block_tokens(t * planes, run.end * planes);
+      blocks.push_back({t, t + columns / planes});
     }
   }
   context.pool.run(blocks.size(), [&](size_t item, size_t) {
@@ -165,8 +181,8 @@ LinearInput prepare_input(const float* in, size_t values, size_t tokens, const N
       round_to_halves(input.floats + t * values, values, halves + t * halves_stride(values));
     }
     if (!quantized) return;
-    quantize_block(input.floats + begin * values, end - begin, values,
-                   quantized + begin * QuantizedLayout{values}.row_bytes());
+    quantize_block(input.floats + begin * values, end - begin, forms.planes, values,
+                   quantized + begin * forms.planes * QuantizedLayout{values}.row_bytes());
   });
   return input;
 }

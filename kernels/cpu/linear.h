@@ -18,7 +18,8 @@ struct TokenRun {
 // Activations ready for a product: [tokens][values], in the form that the weights ask for.
 struct LinearInput {
   const float* floats = nullptr;         // row stride = values
-  const std::byte* quantized = nullptr;  // QuantizedLayout{values}, whole blocks
+  const std::byte* quantized = nullptr;  // QuantizedLayout{values}, whole blocks of columns
+  size_t planes = 0;                     // columns per token
   const uint16_t* halves = nullptr;      // row stride = halves_stride(values)
   size_t values;
   size_t tokens;

@@ -44,35 +44,42 @@ T read(const std::byte* at) {
   return value;
 }
 
-// quantize_block for `tokens` copies of x, each one multiplied by a power of two; what it says of
-// the last token, whose factor is 1.
-Quantized quantize_last(const std::vector<float>& x, size_t tokens) {
+// What a block of so many columns says of one.
+Quantized read_column(const std::byte* block, size_t values, size_t columns, size_t column) {
   using Group = ActivationGroup;
+  Quantized found(values);
+  for (size_t g = 0; g < found.shifts.size(); ++g) {
+    const std::byte* group = block + g * columns * Group::kBytesPerToken;
+    const float unit = read<float>(group + Group::unit(columns, column));
+    found.units[g * kActivationGroup / kUnitValues] = unit;
+    found.shifts[g] = read<int32_t>(group + Group::shift(columns, column));
+    for (size_t k = 0; k < kActivationGroup; ++k) {
+      const auto code = read<int8_t>(group + Group::code(columns, column, k));
+      found.codes[g * kActivationGroup + k] = code;
+    }
+    for (size_t half = 0; half < 2; ++half) {
+      const auto sum = read<int16_t>(group + Group::sums(columns, column) + 2 * half);
+      found.sums[2 * g + half] = sum;
+    }
+    const int32_t both = (found.sums[2 * g] + found.sums[2 * g + 1]) * (1 << found.shifts[g]);
+    const float scaled = read<float>(group + Group::scaled_sum(columns, column));
+    EXPECT_TRUE(scaled == static_cast<float>(both) * unit || std::isnan(unit));
+  }
+  return found;
+}
+
+// quantize_block for `tokens` copies of x, each one multiplied by a power of two; what it says of
+// a plane of the last token, whose factor is 1.
+Quantized quantize_last(const std::vector<float>& x, size_t tokens, size_t planes = 1,
+                        size_t plane = 0) {
   std::vector<float> rows;
   for (size_t t = 0; t < tokens; ++t) {
     for (const float value : x) rows.push_back(std::ldexp(value, static_cast<int>(tokens - 1 - t)));
   }
-  const auto memory = *AlignedBuffer::allocate(tokens * QuantizedLayout{x.size()}.row_bytes());
-  quantize_block(rows.data(), tokens, x.size(), memory.data());
-  Quantized found(x.size());
-  for (size_t g = 0; g < found.shifts.size(); ++g) {
-    const std::byte* group = memory.data() + g * tokens * Group::kBytesPerToken;
-    const size_t last = tokens - 1;
-    const float unit = read<float>(group + Group::unit(tokens, last));
-    found.units[g * kActivationGroup / kUnitValues] = unit;
-    found.shifts[g] = read<int32_t>(group + Group::shift(tokens, last));
-    for (size_t k = 0; k < kActivationGroup; ++k) {
-      found.codes[g * kActivationGroup + k] = read<int8_t>(group + Group::code(tokens, last, k));
-    }
-    for (size_t half = 0; half < 2; ++half) {
-      const auto sum = read<int16_t>(group + Group::sums(tokens, last) + 2 * half);
-      found.sums[2 * g + half] = sum;
-    }
-    const int32_t both = (found.sums[2 * g] + found.sums[2 * g + 1]) * (1 << found.shifts[g]);
-    const float scaled = read<float>(group + Group::scaled_sum(tokens, last));
-    EXPECT_TRUE(scaled == static_cast<float>(both) * unit || std::isnan(unit));
-  }
-  return found;
+  const size_t columns = tokens * planes;
+  const auto memory = *AlignedBuffer::allocate(columns * QuantizedLayout{x.size()}.row_bytes());
+  quantize_block(rows.data(), tokens, planes, x.size(), memory.data());
+  return read_column(memory.data(), x.size(), columns, columns - planes + plane);
 }
 Quantized quantize(const std::vector<float>& x) { return quantize_last(x, 1); }
 
@@ -90,17 +97,39 @@ std::vector<float> varied_row(size_t values) {
   return x;
 }
 
+Quantized scalar(const std::vector<float>& x) {
+  Quantized row(x.size());
+  reference::quantize_row(x.data(), x.size(), row.row());
+  return row;
+}
+
+void expect_equal(const Quantized& found, const Quantized& expected) {
+  EXPECT_EQ(found.codes, expected.codes);
+  EXPECT_EQ(found.shifts, expected.shifts);
+  EXPECT_EQ(found.units, expected.units);
+  EXPECT_EQ(found.sums, expected.sums);
+}
+
 TEST(QuantizeBlock, equalsTheScalarVersionOnEveryInstructionSetForAnyNumberOfTokens) {
   const auto x = varied_row(2048 + 96);
-  Quantized expected(x.size());
-  reference::quantize_row(x.data(), x.size(), expected.row());
+  const Quantized expected = scalar(x);
   test::for_each_instruction_set([&](bool) {
-    for (const size_t tokens : {1, 2, 4, 8}) {
-      const Quantized found = quantize_last(x, tokens);
-      ASSERT_EQ(found.codes, expected.codes) << tokens;
-      ASSERT_EQ(found.shifts, expected.shifts) << tokens;
-      ASSERT_EQ(found.units, expected.units) << tokens;
-      ASSERT_EQ(found.sums, expected.sums) << tokens;
+    for (const size_t tokens : {1, 2, 4, 8}) expect_equal(quantize_last(x, tokens), expected);
+  });
+}
+
+TEST(QuantizeBlock, keepsInASecondPlaneWhatTheFirstOneLeaves) {
+  const auto x = varied_row(2048 + 96);
+  const Quantized first = scalar(x);
+  std::vector<float> rest;
+  for (size_t k = 0; k < x.size(); ++k) {
+    rest.push_back(std::fma(-static_cast<float>(first.step(k)), first.codes[k], x[k]));
+  }
+  const Quantized second = scalar(rest);
+  test::for_each_instruction_set([&](bool) {
+    for (const size_t tokens : {1, 2, 4}) {
+      expect_equal(quantize_last(x, tokens, 2, 0), first);
+      expect_equal(quantize_last(x, tokens, 2, 1), second);
     }
   });
 }

@@ -107,6 +107,25 @@ INSTANTIATE_TEST_SUITE_P(Formats, ProjectionTest,
                                          Format::Q4_K),
                          [](const auto& test) { return std::string(gguf::info(test.param).name); });
 
+// The second plane has what rounding to the first one's 127 steps left, and rounds it likewise.
+TEST(Projection, withTwoPlanesIsAHundredTimesCloserForAnyNumberOfRows) {
+  const auto cpu = make_cpu_backend(2), reference = make_reference_backend();
+  for (const Format format : {Format::Q8_0, Format::Q6_K, Format::Q2_K, Format::F32}) {
+    SmallProgram small(kSeed);
+    constexpr uint32_t kIn = 768, kOut = 40;
+    const ValueId in = small.embed(kIn, small.normal(SmallProgram::kTokens * kIn, 0.3f, 2));
+    const ValueId out = project(small, in, format, {kIn, kOut, 0}, {.norm = true, .bias = true});
+    std::get<Projection>(small.program.ops.back()).planes = 2;
+    const auto all = test::run(*cpu, small, out, 90);
+    test::expect_close(all, test::run(*reference, small, out, 90),
+                       rounding_error(Format::Q8_0) / 100);
+    for (const uint32_t rows : {1, 2, 3, 5, 8, 13}) {
+      const auto some = test::run(*cpu, small, out, rows);
+      EXPECT_TRUE(std::equal(some.begin(), some.end(), all.begin())) << rows;
+    }
+  }
+}
+
 TEST(Projection, equalsTheReferenceForEveryActivationLayerNormScaleAndGate) {
   const auto cpu = make_cpu_backend(2), reference = make_reference_backend();
   for (const auto activation :

@@ -73,7 +73,8 @@ class Activations {
     }
     for (size_t t = 0, count; t < tokens; t += count) {
       count = QuantizedLayout::block_tokens(t, tokens);
-      quantize_block(floats_.data() + t * values_, count, values_, memory_.data() + t * row_bytes);
+      quantize_block(floats_.data() + t * values_, count, 1, values_,
+                     memory_.data() + t * row_bytes);
     }
   }
 

@@ -81,7 +81,7 @@ TEST(Workspace, partsDoNotOverlapAndHoldWhatTheyAreFor) {
       add("norm", w.vectors[1], 96 * 4);
       add("bias", w.vectors[3], 96 * 4);
       add("normed", w.normed, size_t{max.rows} * 256 * 4);
-      add("forms", w.forms, InputForms{.quantized = true}.bytes(256, max.rows));
+      add("forms", w.forms, InputForms{.planes = 1}.bytes(256, max.rows));
       add("experts", w.experts, ExpertsWorkspace(p, std::get<Experts>(p.ops[3]), max.rows).bytes);
       const size_t granules = (max.positions + 511) / 512;
       add("partials", w.partials,
