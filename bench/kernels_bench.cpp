@@ -51,7 +51,7 @@ class Problem {
       round_to_halves(floats_.data() + t * kValues, kValues, halves() + t * halves_stride(kValues));
     }
     out_ = *AlignedBuffer::allocate(tokens * kRowTile * sizeof(float));
-    scratch_ = *AlignedBuffer::allocate(matmul_scratch_bytes(tokens));
+    scratch_ = *AlignedBuffer::allocate(matmul_scratch_bytes());
   }
 
   size_t bytes() const { return rows_ * row_bytes_; }

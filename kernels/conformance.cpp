@@ -175,7 +175,7 @@ class DotCheck {
     const size_t row_bytes = format_.row_bytes(values_);
     const auto tiles =
         cpu::AlignedBuffer::allocate(cpu::packed_bytes(format_.format, cpu::kRowTile, values_));
-    const auto scratch = cpu::AlignedBuffer::allocate(cpu::matmul_scratch_bytes(tokens));
+    const auto scratch = cpu::AlignedBuffer::allocate(cpu::matmul_scratch_bytes());
     const auto memory = cpu::AlignedBuffer::allocate(tokens * cpu::kRowTile * sizeof(float));
     if (!tiles || !scratch || !memory) throw std::bad_alloc();
     auto* out = reinterpret_cast<float*>(memory->data());

@@ -124,10 +124,10 @@ HWY_INLINE void Put(const T& value, std::byte* at) {
   std::memcpy(at, &value, sizeof value);
 }
 
-// Group of 32 values of token t, whose largest magnitude is `magnitude`. rest: what the codes
-// leave, if wanted; may be x.
-HWY_INLINE void QuantizeGroup(const float* x, const Unit& unit, int32_t magnitude, size_t tokens,
-                              size_t t, std::byte* out, float* rest) {
+// Group of 32 values of token t, whose largest magnitude is `magnitude`. Returns the sum of its
+// codes, shifted. rest: what the codes leave, if wanted; may be x.
+HWY_INLINE int16_t QuantizeGroup(const float* x, const Unit& unit, int32_t magnitude, size_t tokens,
+                                 size_t t, std::byte* out, float* rest) {
   using Group = ActivationGroup;
   alignas(64) int8_t codes[kActivationGroup] = {};
   int16_t sums[2] = {};
@@ -140,14 +140,14 @@ HWY_INLINE void QuantizeGroup(const float* x, const Unit& unit, int32_t magnitud
   for (size_t i = 0; i < kActivationGroup; i += 4) {
     std::memcpy(out + Group::code(tokens, t, i), codes + i, 4);
   }
-  const auto sum = static_cast<float>((sums[0] + sums[1]) * (1 << shift));
   Put(unit.value, out + Group::unit(tokens, t));
-  Put(sum * unit.value, out + Group::scaled_sum(tokens, t));
   Put(sums, out + Group::sums(tokens, t));
   Put(shift, out + Group::shift(tokens, t));
-  if (!rest) return;
-  const float step = unit.value * static_cast<float>(1 << shift);
-  for (size_t i = 0; i < kActivationGroup; ++i) rest[i] = std::fma(-step, codes[i], x[i]);
+  if (rest) {
+    const float step = unit.value * static_cast<float>(1 << shift);
+    for (size_t i = 0; i < kActivationGroup; ++i) rest[i] = std::fma(-step, codes[i], x[i]);
+  }
+  return static_cast<int16_t>((sums[0] + sums[1]) * (1 << shift));
 }
 
 // The groups of column t of `tokens` that share a unit.
@@ -159,10 +159,15 @@ HWY_INLINE void QuantizeUnit(const float* x, size_t groups, size_t tokens, size_
     largest = std::max(largest, magnitudes[g]);
   }
   const Unit unit(largest);
+  const size_t group_bytes = tokens * ActivationGroup::kBytesPerToken;
+  int16_t sums[kUnitValues / kActivationGroup + 1] = {};
   for (size_t g = 0; g < groups; ++g) {
     const size_t k = g * kActivationGroup;
-    QuantizeGroup(x + k, unit, magnitudes[g], tokens, t, out, rest ? rest + k : nullptr);
-    out += tokens * ActivationGroup::kBytesPerToken;
+    sums[g] = QuantizeGroup(x + k, unit, magnitudes[g], tokens, t, out + g * group_bytes,
+                            rest ? rest + k : nullptr);
+  }
+  for (size_t g = 0; g < groups; g += 2) {
+    std::memcpy(out + g * group_bytes + ActivationGroup::pair_sums(tokens, t), sums + g, 4);
   }
 }
 

@@ -14,16 +14,17 @@ namespace quern::kernels::cpu {
 
 inline constexpr size_t kUnitValues = 256;      // values per unit
 inline constexpr size_t kActivationGroup = 32;  // values per shift
-inline constexpr int32_t kMaxShift = 7;
-inline constexpr size_t kSumGroup = 16;   // values per stored sum
-inline constexpr size_t kTokenBlock = 8;  // tokens whose activations lie interleaved
+inline constexpr int32_t kMaxShift = 3;         // so that a shifted sum of 32 codes fits 16 bits
+inline constexpr size_t kSumGroup = 16;         // values per stored sum
+inline constexpr size_t kTokenBlock = 8;        // tokens whose activations lie interleaved
 
 // One group of 32 values of n = 1, 2, 4 or 8 tokens, so that a kernel that works on all of them
 // finds everything at fixed distances from one pointer. Bytes, all parts [n]:
 //   codes       int8 [8][n][4]: value k of token t at [k / 4][t][k % 4], -127 … 127
 //   unit        f32: value = (code << shift) * unit; the same in all groups of 256 values
-//   scaled_sum  f32: f32(sum of the 32 codes << shift) * unit
 //   sums        int16 [n][2]: sums of 16 codes each
+//   pair_sums   int16 [n][2]: in the even groups of a row, sums of the 32 codes << shift of this
+//               and of the next group (past the end 0)
 //   shift       int32: 0 … kMaxShift
 struct ActivationGroup {
   static constexpr size_t kBytesPerToken = kActivationGroup + 4 * 4;
@@ -34,10 +35,10 @@ struct ActivationGroup {
   static constexpr size_t unit(size_t tokens, size_t token) {
     return tokens * kActivationGroup + token * 4;
   }
-  static constexpr size_t scaled_sum(size_t tokens, size_t token) {
+  static constexpr size_t sums(size_t tokens, size_t token) {
     return unit(tokens, token) + tokens * 4;
   }
-  static constexpr size_t sums(size_t tokens, size_t token) {
+  static constexpr size_t pair_sums(size_t tokens, size_t token) {
     return unit(tokens, token) + 2 * tokens * 4;
   }
   static constexpr size_t shift(size_t tokens, size_t token) {
@@ -62,7 +63,7 @@ struct QuantizedLayout {
 // fewer) with largest magnitude m: unit = m / 127 / 2^kMaxShift. A group of 32 with largest
 // magnitude n has the smallest shift with n <= m * 2^(shift - kMaxShift), and code = round to
 // nearest even of x * (127 / m * 2^(kMaxShift - shift)). So a code's step is less than twice what a
-// scale per 32 values would give (spec: block formats, section 6), but 2^-7 of the largest at
+// scale per 32 values would give (spec: block formats, section 6), but 2^-3 of the largest at
 // least. A unit below the smallest normal float becomes 0; 256 values with NaN or infinity get a
 // NaN unit and zero codes, so that the result shows it. With two planes token t becomes columns 2t
 // and 2t + 1 of the block: its codes, and those of what they leave, x - (code << shift) * unit.

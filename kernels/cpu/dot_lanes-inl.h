@@ -96,6 +96,11 @@ HWY_INLINE VI DotQuads(VI sum, V32 w, VI x) {
 #endif
 }
 
+// Sum of the 32 codes of an ActivationGroup, whose `sums` are here.
+HWY_INLINE VI CodeSum(const std::byte* at) {
+  return DotPairs(hn::Zero(DI()), hn::Set(DI(), 0x00010001), Broadcast(at));
+}
+
 // Minus the bias times the sum of activation codes: where the dot product of a scale group starts.
 // `at`: the sums of an ActivationGroup; kHalf: which of its two groups of 16, or both.
 enum class Half { kFirst, kSecond, kBoth };

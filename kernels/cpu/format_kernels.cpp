@@ -44,19 +44,21 @@ void unpack_reference(const gguf::FormatInfo& format, const WeightTile& tile, si
   }
 }
 
-void unpack_scaled_reference(const gguf::FormatInfo& format, const WeightTile& tile, size_t k,
-                             Panel& panel) {
+void unpack_product_reference(const gguf::FormatInfo& format, const WeightTile& tile, size_t k,
+                              Panel& panel) {
+  const size_t group = format.scale_group;
   for (size_t row = 0; row < kPanelRows; ++row) {
     reference::UnpackedBlock block;
     reference::unpack(format.format, tile.bytes + row * tile.stride + format.row_bytes(k), block);
-    for (size_t i = 0; i < kPanelValues; ++i) {
+    for (size_t i = 0; i < kPanelValues && scales_codes(format.format); ++i) {
       const int code = block.codes[i] * block.scale_codes[i / 16] + scaled_bias(format.format);
       panel.codes[i / 4][row][i % 4] = static_cast<uint8_t>(code);
     }
-    panel.scale[0][row] = block.block_scale;
+    if (scales_codes(format.format)) panel.scale[0][row] = block.block_scale;
     panel.min[0][row] = block.block_min;
-    for (size_t g = 0; g < kPanelValues / 16; ++g) {
-      panel.min_codes[g / 2][row][g % 2] = static_cast<int16_t>(block.min_codes[g]);
+    for (size_t g = 0; g < kPanelValues / group; ++g) {
+      const int32_t code = block.min_codes[g * group / 16];
+      panel.min_codes[g / 2][row][g % 2] = static_cast<int16_t>(code);
     }
   }
 }
@@ -65,13 +67,14 @@ void unpack_scaled_reference(const gguf::FormatInfo& format, const WeightTile& t
 
 void unpack_product_panel(gguf::Format format, const WeightTile& tile, size_t k, size_t values,
                           Panel& panel) {
-  if (!scales_codes(format)) return unpack_panel(format, tile, k, values, panel);
-  assert(values == kPanelValues);
-  if (const FormatKernels kernels = format_kernels(format); kernels.unpack_scaled) {
-    kernels.unpack_scaled(tile, k, panel);
-  } else {
-    unpack_scaled_reference(gguf::info(format), tile, k, panel);
+  const FormatKernels kernels = format_kernels(format);
+  if (kernels.unpack_product) {
+    assert(values == kPanelValues);
+    return kernels.unpack_product(tile, k, panel);
   }
+  unpack_panel(format, tile, k, values, panel);
+  if (kernels.unpack || !(scales_codes(format) || codes_minimums(format))) return;
+  unpack_product_reference(gguf::info(format), tile, k, panel);
 }
 
 void unpack_panel(gguf::Format format, const WeightTile& tile, size_t k, size_t values,

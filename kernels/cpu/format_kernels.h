@@ -23,8 +23,8 @@ struct FormatKernels {
   // Unpacks values k … k + values - 1 of 16 rows into the panel's first columns; k: a multiple of
   // 256 or 0, values: a multiple of the format's block, at most 256.
   void (*unpack)(const WeightTile& tile, size_t k, size_t values, Panel& panel) = nullptr;
-  // The same for the 256 values from k on, to a scaled panel; null unless the format scales codes.
-  void (*unpack_scaled)(const WeightTile& tile, size_t k, Panel& panel) = nullptr;
+  // The same for products, 256 values from k on: null unless the format codes scales or minimums.
+  void (*unpack_product)(const WeightTile& tile, size_t k, Panel& panel) = nullptr;
   // out[16] = rows of `values` values times one token, a block of activations with one token.
   void (*gemv)(const WeightTile& tile, const std::byte* x, size_t values, float* out) = nullptr;
   // Packs `rows` <= 16 rows of row_bytes bytes; `tile`: packed_tile_bytes(), 64-byte aligned.
@@ -41,7 +41,7 @@ FormatKernels format_kernels(gguf::Format format);
 // FormatKernels::unpack where there is one, otherwise the scalar reference.
 void unpack_panel(gguf::Format format, const WeightTile& tile, size_t k, size_t values,
                   Panel& panel);
-// The panel that products want: scaled, if the format scales codes.
+// The panel that products want: with integers where the format has them (panel.h).
 void unpack_product_panel(gguf::Format format, const WeightTile& tile, size_t k, size_t values,
                           Panel& panel);
 

@@ -132,7 +132,7 @@ Matrix Matrix::of(const Weight& weight, size_t expert) {
 
 size_t linear_scratch_bytes(size_t tokens) {
   const size_t slice = std::min(kTokenSlice, tokens);
-  return 2 * slice * kRowTile * sizeof(float) + matmul_scratch_bytes(2 * slice);
+  return 2 * slice * kRowTile * sizeof(float) + matmul_scratch_bytes();
 }
 
 void run_linear(std::span<const LinearTask> tasks, Context& context) {

@@ -27,8 +27,6 @@ void matmul_tile(const MatMulTile& tile, std::byte* scratch) {
   kernels.multiply ? kernels.multiply(tile, scratch) : multiply_floats(tile);
 }
 
-size_t matmul_scratch_bytes(size_t tokens) {
-  return std::max(kFloatScratchBytes, quantized_scratch_bytes(tokens));
-}
+size_t matmul_scratch_bytes() { return std::max(kFloatScratchBytes, quantized_scratch_bytes()); }
 
 }  // namespace quern::kernels::cpu

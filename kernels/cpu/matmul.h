@@ -32,10 +32,10 @@ struct MatMulTile {
   float* out;  // [tokens][kRowTile], 64-byte aligned; what lies past `rows` is written too
 };
 
-// Scratch that matmul_tile needs per thread, in bytes, for any tile with at most `tokens` tokens.
-size_t matmul_scratch_bytes(size_t tokens);
+// Scratch that matmul_tile needs per thread, in bytes.
+size_t matmul_scratch_bytes();
 
-// `scratch`: matmul_scratch_bytes(tile.tokens) bytes, 64-byte aligned.
+// `scratch`: matmul_scratch_bytes() bytes, 64-byte aligned.
 void matmul_tile(const MatMulTile& tile, std::byte* scratch);
 
 // Decodes a row of any format to f32, equal to the bit to reference::decode_row.

@@ -7,6 +7,6 @@
 namespace quern::kernels::cpu {
 
 void matmul_quantized(const MatMulTile& tile, std::byte* scratch);
-size_t quantized_scratch_bytes(size_t tokens);
+size_t quantized_scratch_bytes();
 
 }  // namespace quern::kernels::cpu

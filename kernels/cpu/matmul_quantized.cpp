@@ -28,30 +28,31 @@ struct alignas(64) RowSums {
   float rows[kRowTile];
 };
 
-// Minimums of this many values are added at once: the sums then stay in registers for long.
-inline constexpr size_t kMinimumValues = 2048;
-struct Minimums {
-  alignas(64) float rows[kMinimumValues / kActivationGroup][kRowTile];  // per group of 32 values
-};
-
-// What a tile works in; the minimums of all tokens follow it.
+// What a tile works in.
 struct Scratch {
   Panel panels[kPanels];
-  Minimums minimums;
   alignas(64) std::byte row_copies[kPanelRows * 288];  // 256 values of any format
 };
 
+static_assert(kPanelValues == kUnitValues);
+
 // A panel product: what the kernels need to know of the format.
 struct PanelFormat {
-  size_t scale_group;  // 256: a scaled panel
+  enum class Minimums { kNone, kFloats, kCodes };
+
+  bool scaled;         // scales_codes
+  size_t scale_group;  // of minimums and, unless scaled, of products
   int bias;
-  bool minimum;
+  Minimums minimums;
 
   static PanelFormat of(gguf::Format format) {
-    if (scales_codes(format)) return {kPanelValues, scaled_bias(format), has_minimum(format)};
-    return {gguf::info(format).scale_group, code_bias(format), has_minimum(format)};
+    const bool scaled = scales_codes(format);
+    const Minimums minimums = codes_minimums(format) ? Minimums::kCodes
+                              : has_minimum(format)  ? Minimums::kFloats
+                                                     : Minimums::kNone;
+    return {scaled, gguf::info(format).scale_group,
+            scaled ? scaled_bias(format) : code_bias(format), minimums};
   }
-  bool scaled() const { return scale_group == kPanelValues; }
 };
 
 }  // namespace quern::kernels::cpu
@@ -86,85 +87,63 @@ int32_t Dot(const Panel& panel, size_t lane, int bias, size_t k, size_t count, c
   return dot;
 }
 
-// A row's sums of a unit.
-struct UnitSums {
-  float product = 0;
-  int32_t dots = 0, mins = 0;  // of a scaled panel
+// A row's sums of a panel.
+struct PanelSums {
+  float product = 0, least = 0;
+  int32_t dots = 0, mins = 0;
 
   // Adds group g.
   void Add(const Panel& panel, size_t lane, const PanelFormat& format, size_t g,
            const GroupOfToken& x) {
-    for (size_t k = 0; k < kActivationGroup; k += format.scale_group) {
-      const int32_t dot =
-          Dot(panel, lane, format.bias, g * kActivationGroup + k, format.scale_group, x.codes + k) *
-          (1 << x.shift);
-      const float scale = panel.scale[(g * kActivationGroup + k) / format.scale_group][lane];
-      product = std::fma(static_cast<float>(dot), scale, product);
+    const int32_t factor = 1 << x.shift;
+    const size_t first = g * kActivationGroup, parts = kActivationGroup / format.scale_group;
+    if (format.scaled) {
+      dots += factor * Dot(panel, lane, format.bias, first, kActivationGroup, x.codes);
+    }
+    for (size_t part = 0; part < parts && !format.scaled; ++part) {
+      const size_t k = part * format.scale_group;
+      const int32_t dot = Dot(panel, lane, format.bias, first + k, format.scale_group, x.codes + k);
+      const float scale = panel.scale[g * parts + part][lane];
+      product = std::fma(static_cast<float>(factor * dot), scale, product);
+    }
+    if (format.minimums == PanelFormat::Minimums::kFloats) {
+      const int32_t sum = factor * (x.sums[0] + x.sums[1]);
+      least = std::fma(static_cast<float>(sum), panel.min[g][lane], least);
+    }
+    for (size_t half = 0; half < 2; ++half) {
+      if (format.minimums != PanelFormat::Minimums::kCodes) continue;
+      const size_t group = (first + half * kSumGroup) / format.scale_group;
+      mins += factor * x.sums[half] * panel.min_codes[group / 2][lane][group % 2];
     }
   }
-  void AddScaled(const Panel& panel, size_t lane, const PanelFormat& format, size_t g,
-                 const GroupOfToken& x) {
-    const size_t k = g * kActivationGroup;
-    dots += Dot(panel, lane, format.bias, k, kActivationGroup, x.codes) * (1 << x.shift);
-    if (!format.minimum) return;
-    const int16_t* codes = panel.min_codes[g][lane];
-    mins += (codes[0] * x.sums[0] + codes[1] * x.sums[1]) * (1 << x.shift);
-  }
-  // Appends the unit to a row's chains.
-  void End(const Panel& panel, size_t lane, const PanelFormat& format, float unit, float& acc,
-           float& min) const {
-    if (!format.scaled()) {
-      acc = std::fma(product, unit, acc);
-    } else {
-      acc = std::fma(static_cast<float>(dots) * unit, panel.scale[0][lane], acc);
-      if (format.minimum) {
-        min = std::fma(static_cast<float>(mins) * unit, panel.min[0][lane], min);
-      }
-    }
+  // acc + these.
+  float End(const Panel& panel, size_t lane, const PanelFormat& format, float unit,
+            float acc) const {
+    acc = format.scaled ? std::fma(static_cast<float>(dots) * unit, panel.scale[0][lane], acc)
+                        : std::fma(product, unit, acc);
+    if (format.minimums == PanelFormat::Minimums::kNone) return acc;
+    if (format.minimums == PanelFormat::Minimums::kFloats) return std::fma(-least, unit, acc);
+    return std::fma(-(static_cast<float>(mins) * unit), panel.min[0][lane], acc);
   }
 };
 
-// acc (of scaled panels also mins) of `tokens` tokens += the products of `values` values; x: their
-// first group.
+// acc of `tokens` tokens += the products of `values` values; x: their first group.
 void MultiplyBlock(const Panel* panels, const PanelFormat& format, size_t values,
-                   const std::byte* x, size_t tokens, RowSums* acc, RowSums* mins) {
+                   const std::byte* x, size_t tokens, RowSums* acc) {
   for (size_t t = 0; t < tokens; ++t) {
     for (size_t row = 0; row < kRowTile; ++row) {
       const Panel& panel = panels[row / kPanelRows];
       const size_t lane = row % kPanelRows;
-      UnitSums sums;
+      PanelSums sums;
       for (size_t g = 0; g < values / kActivationGroup; ++g) {
         const GroupOfToken group(x + g * tokens * ActivationGroup::kBytesPerToken, tokens, t);
-        if (format.scaled()) {
-          sums.AddScaled(panel, lane, format, g, group);
-        } else {
-          sums.Add(panel, lane, format, g, group);
-        }
+        sums.Add(panel, lane, format, g, group);
       }
       float unit;
       std::memcpy(&unit, x + ActivationGroup::unit(tokens, t), 4);
-      sums.End(panel, lane, format, unit, acc[t].rows[row], mins[t].rows[row]);
+      acc[t].rows[row] = sums.End(panel, lane, format, unit, acc[t].rows[row]);
     }
   }
-}
-
-// mins of `tokens` tokens += minimums times sums of activations; x: the first of `groups` groups.
-void AddMinimums(const Minimums& minimums, size_t groups, const std::byte* x, size_t tokens,
-                 RowSums* mins) {
-  for (size_t g = 0; g < groups; ++g, x += tokens * ActivationGroup::kBytesPerToken) {
-    for (size_t t = 0; t < tokens; ++t) {
-      float sum;
-      std::memcpy(&sum, x + ActivationGroup::scaled_sum(tokens, t), sizeof sum);
-      for (size_t row = 0; row < kRowTile; ++row) {
-        mins[t].rows[row] = std::fma(minimums.rows[g][row], sum, mins[t].rows[row]);
-      }
-    }
-  }
-}
-
-// y -= x.
-void Subtract(const float* x, size_t count, float* y) {
-  for (size_t i = 0; i < count; ++i) y[i] -= x[i];
 }
 
 #else
@@ -189,8 +168,8 @@ struct PanelPart {
   HWY_INLINE VF Min(size_t v, size_t group) const {
     return hn::Load(DF(), panel(v).min[group] + lane(v));
   }
-  HWY_INLINE VI MinCodes(size_t v, size_t group) const {
-    return hn::Load(DI(), reinterpret_cast<const int32_t*>(panel(v).min_codes[group][lane(v)]));
+  HWY_INLINE VI MinCodes(size_t v, size_t pair) const {
+    return hn::Load(DI(), reinterpret_cast<const int32_t*>(panel(v).min_codes[pair][lane(v)]));
   }
 };
 
@@ -247,6 +226,11 @@ HWY_INLINE VI ShiftOf(const std::byte* x, size_t t) {
   return Broadcast(x + ActivationGroup::shift(kTokens, t));
 }
 
+template <size_t kTokens>
+HWY_INLINE const std::byte* GroupAt(const std::byte* x, size_t g) {
+  return x + g * kTokens * ActivationGroup::kBytesPerToken;
+}
+
 // acc += products of `values` values, which share a unit, for kVectors vectors of rows.
 template <size_t kTokens, size_t kGroup, bool kWide>
 HWY_INLINE void AddProducts(const PanelPart& part, size_t values, const std::byte* x, int bias,
@@ -277,95 +261,100 @@ HWY_INLINE void AddProducts(const PanelPart& part, size_t values, const std::byt
   });
 }
 
-// mins += minimums times sums of activations over `groups` groups.
+// The same for the 256 values of a scaled panel.
 template <size_t kTokens>
-void AddMinimumsOf(const Minimums& minimums, size_t groups, const std::byte* x, RowSums* mins) {
-  const DF d;
-  for (size_t row = 0; row < kRowTile; row += kVectors * kLanes) {
-    VF sums[kVectors][kTokens];
-    Unroll<kTokens>([&](auto t) QUERN_INLINE_LAMBDA {
-      Unroll<kVectors>([&](auto v) QUERN_INLINE_LAMBDA {
-        sums[v][t] = hn::Load(d, mins[t].rows + row + v * kLanes);
-      });
-    });
-    const std::byte* at = x;
-    for (size_t g = 0; g < groups; ++g, at += kTokens * ActivationGroup::kBytesPerToken) {
-      VF min[kVectors];
-      Unroll<kVectors>([&](auto v) QUERN_INLINE_LAMBDA {
-        min[v] = hn::Load(d, minimums.rows[g] + row + v * kLanes);
-      });
-      Unroll<kTokens>([&](auto t) QUERN_INLINE_LAMBDA {
-        const VF sum = BroadcastFloat(at + ActivationGroup::scaled_sum(kTokens, t));
-        Unroll<kVectors>(
-            [&](auto v) QUERN_INLINE_LAMBDA { sums[v][t] = hn::MulAdd(min[v], sum, sums[v][t]); });
-      });
-    }
-    Unroll<kTokens>([&](auto t) QUERN_INLINE_LAMBDA {
-      Unroll<kVectors>([&](auto v) QUERN_INLINE_LAMBDA {
-        hn::Store(sums[v][t], d, mins[t].rows + row + v * kLanes);
-      });
-    });
-  }
-}
-
-template <size_t kTokens, size_t kGroup>
-void MultiplyTokens(const Panel* panels, const PanelFormat& format, size_t values,
-                    const std::byte* x, RowSums* acc) {
-  for (size_t row = 0; row < kRowTile; row += kVectors * kLanes) {
-    const PanelPart part{panels, row};
-    if (HWY_TARGET == HWY_AVX2 && format.bias > 64) {  // elsewhere it makes no difference
-      AddProducts<kTokens, kGroup, true>(part, values, x, format.bias, acc);
-    } else {
-      AddProducts<kTokens, kGroup, false>(part, values, x, format.bias, acc);
-    }
-  }
-}
-
-// sums += f32(Σ integer(v, t) << shift_t) * unit_t * scale(v) over the groups of 256 values.
-// integers(g, group, out) computes those of group g.
-template <size_t kTokens, class Integers, class Scale>
-HWY_INLINE void AddScaledBlock(const PanelPart& part, const std::byte* x, const Integers& integers,
-                               const Scale& scale, RowSums* sums) {
-  Tile<VI, kTokens> block;
-  EachOfTile<kTokens>([&](auto v, auto t) QUERN_INLINE_LAMBDA { block[v][t] = hn::Zero(DI()); });
+HWY_INLINE void AddScaledProducts(const PanelPart& part, const std::byte* x, int bias,
+                                  RowSums* acc) {
+  Tile<VI, kTokens> sums;
+  EachOfTile<kTokens>([&](auto v, auto t) QUERN_INLINE_LAMBDA { sums[v][t] = hn::Zero(DI()); });
   for (size_t g = 0; g < kPanelValues / kActivationGroup; ++g) {
-    const std::byte* group = x + g * kTokens * ActivationGroup::kBytesPerToken;
-    Tile<VI, kTokens> values;
-    integers(g, group, values);
+    const std::byte* group = GroupAt<kTokens>(x, g);
+    Tile<VI, kTokens> dots;
+    DotGroup<kTokens, kActivationGroup, 0, true>(part, g * kActivationGroup / 4, group, bias, dots);
     Unroll<kTokens>([&](auto t) QUERN_INLINE_LAMBDA {
       const VI shift = ShiftOf<kTokens>(group, t);
       Unroll<kVectors>([&](auto v) QUERN_INLINE_LAMBDA {
-        block[v][t] = hn::Add(block[v][t], hn::Shl(values[v][t], shift));
+        sums[v][t] = hn::Add(sums[v][t], hn::Shl(dots[v][t], shift));
       });
     });
   }
-  Update<kTokens>(part, sums, [&](auto v, auto t, VF sum) HWY_ATTR {
-    const VF value = hn::Mul(hn::ConvertTo(DF(), block[v][t]), UnitOf<kTokens>(x, t));
-    return hn::MulAdd(value, scale(v), sum);
+  Update<kTokens>(part, acc, [&](auto v, auto t, VF sum) HWY_ATTR {
+    const VF products = hn::Mul(hn::ConvertTo(DF(), sums[v][t]), UnitOf<kTokens>(x, t));
+    return hn::MulAdd(products, part.Scale(v, 0), sum);
   });
 }
 
-// The products of a scaled panel: 256 values.
 template <size_t kTokens>
-void MultiplyScaled(const Panel* panels, const PanelFormat& format, const std::byte* x,
-                    RowSums* acc, RowSums* mins) {
-  for (size_t row = 0; row < kRowTile; row += kVectors * kLanes) {
-    const PanelPart part{panels, row};
-    const auto products = [&](size_t g, const std::byte* group, auto& dots) HWY_ATTR {
-      DotGroup<kTokens, kActivationGroup, 0, true>(part, g * kActivationGroup / 4, group,
-                                                   format.bias, dots);
-    };
-    const auto minimums = [&](size_t g, const std::byte* group, auto& dots) HWY_ATTR {
-      EachOfTile<kTokens>([&](auto v, auto t) QUERN_INLINE_LAMBDA {
-        const VI sums = Broadcast(group + ActivationGroup::sums(kTokens, t));
-        dots[v][t] = DotPairs(hn::Zero(DI()), part.MinCodes(v, g), sums);
+HWY_INLINE void Multiply(const PanelPart& part, const PanelFormat& format, size_t values,
+                         const std::byte* x, RowSums* acc) {
+  if (format.scaled) return AddScaledProducts<kTokens>(part, x, format.bias, acc);
+  const auto add = [&](auto group) HWY_ATTR {
+    if (HWY_TARGET == HWY_AVX2 && format.bias > 64) {  // elsewhere it makes no difference
+      AddProducts<kTokens, group, true>(part, values, x, format.bias, acc);
+    } else {
+      AddProducts<kTokens, group, false>(part, values, x, format.bias, acc);
+    }
+  };
+  if (format.scale_group == kSumGroup) return add(std::integral_constant<size_t, kSumGroup>());
+  add(std::integral_constant<size_t, kActivationGroup>());
+}
+
+// acc -= minimums times sums of activation codes, for scale groups of 32.
+template <size_t kTokens>
+HWY_INLINE void SubtractFloats(const PanelPart& part, size_t values, const std::byte* x,
+                               RowSums* acc) {
+  Tile<VF, kTokens> least;
+  EachOfTile<kTokens>([&](auto v, auto t) QUERN_INLINE_LAMBDA { least[v][t] = hn::Zero(DF()); });
+  for (size_t g = 0; g < values / kActivationGroup; ++g) {
+    const std::byte* group = GroupAt<kTokens>(x, g);
+    Unroll<kTokens>([&](auto t) QUERN_INLINE_LAMBDA {
+      const VI sum = CodeSum(group + ActivationGroup::sums(kTokens, t));
+      const VF shifted = hn::ConvertTo(DF(), hn::Shl(sum, ShiftOf<kTokens>(group, t)));
+      Unroll<kVectors>([&](auto v) QUERN_INLINE_LAMBDA {
+        least[v][t] = hn::MulAdd(shifted, part.Min(v, g), least[v][t]);
       });
-    };
-    AddScaledBlock<kTokens>(
-        part, x, products, [&](auto v) HWY_ATTR { return part.Scale(v, 0); }, acc);
-    if (!format.minimum) continue;
-    AddScaledBlock<kTokens>(
-        part, x, minimums, [&](auto v) HWY_ATTR { return part.Min(v, 0); }, mins);
+    });
+  }
+  Update<kTokens>(part, acc, [&](auto v, auto t, VF sum) HWY_ATTR {
+    return hn::NegMulAdd(least[v][t], UnitOf<kTokens>(x, t), sum);
+  });
+}
+
+// The same for minimums that have codes, and 256 values: a pair of scale groups in a step.
+template <size_t kTokens, size_t kGroup>
+HWY_INLINE void SubtractCodes(const PanelPart& part, const std::byte* x, RowSums* acc) {
+  Tile<VI, kTokens> mins;
+  EachOfTile<kTokens>([&](auto v, auto t) QUERN_INLINE_LAMBDA { mins[v][t] = hn::Zero(DI()); });
+  for (size_t pair = 0; pair < kPanelValues / (2 * kGroup); ++pair) {
+    const std::byte* group = GroupAt<kTokens>(x, pair * 2 * kGroup / kActivationGroup);
+    EachOfTile<kTokens>([&](auto v, auto t) QUERN_INLINE_LAMBDA {
+      const VI codes = part.MinCodes(v, pair);
+      if constexpr (kGroup == kActivationGroup) {
+        const VI sums = Broadcast(group + ActivationGroup::pair_sums(kTokens, t));
+        mins[v][t] = DotPairs(mins[v][t], codes, sums);
+      } else {
+        const VI sums = Broadcast(group + ActivationGroup::sums(kTokens, t));
+        const VI dot = DotPairs(hn::Zero(DI()), codes, sums);
+        mins[v][t] = hn::Add(mins[v][t], hn::Shl(dot, ShiftOf<kTokens>(group, t)));
+      }
+    });
+  }
+  Update<kTokens>(part, acc, [&](auto v, auto t, VF sum) HWY_ATTR {
+    const VF value = hn::Mul(hn::ConvertTo(DF(), mins[v][t]), UnitOf<kTokens>(x, t));
+    return hn::NegMulAdd(value, part.Min(v, 0), sum);
+  });
+}
+
+template <size_t kTokens>
+HWY_INLINE void SubtractMinimums(const PanelPart& part, const PanelFormat& format, size_t values,
+                                 const std::byte* x, RowSums* acc) {
+  if (format.minimums == PanelFormat::Minimums::kNone) return;
+  if (format.minimums == PanelFormat::Minimums::kFloats) {
+    SubtractFloats<kTokens>(part, values, x, acc);
+  } else if (format.scale_group == kSumGroup) {
+    SubtractCodes<kTokens, kSumGroup>(part, x, acc);
+  } else {
+    SubtractCodes<kTokens, kActivationGroup>(part, x, acc);
   }
 }
 
@@ -384,33 +373,16 @@ HWY_INLINE void WithTokens(size_t tokens, const Call& call) {
   }
 }
 
-// acc (of scaled panels also mins) of `tokens` tokens += the products of `values` values; x: their
-// first group.
+// acc of `tokens` tokens += the products of `values` values; x: their first group.
 void MultiplyBlock(const Panel* panels, const PanelFormat& format, size_t values,
-                   const std::byte* x, size_t tokens, RowSums* acc, RowSums* mins) {
+                   const std::byte* x, size_t tokens, RowSums* acc) {
   WithTokens(tokens, [&](auto count) HWY_ATTR {
-    if (format.scaled()) {
-      MultiplyScaled<count>(panels, format, x, acc, mins);
-    } else if (format.scale_group == kActivationGroup) {
-      MultiplyTokens<count, kActivationGroup>(panels, format, values, x, acc);
-    } else {
-      MultiplyTokens<count, kSumGroup>(panels, format, values, x, acc);
+    for (size_t row = 0; row < kRowTile; row += kVectors * kLanes) {
+      const PanelPart part{panels, row};
+      Multiply<count>(part, format, values, x, acc);
+      SubtractMinimums<count>(part, format, values, x, acc);
     }
   });
-}
-
-// mins of `tokens` tokens += minimums times sums of activations; x: the first of `groups` groups.
-void AddMinimums(const Minimums& minimums, size_t groups, const std::byte* x, size_t tokens,
-                 RowSums* mins) {
-  WithTokens(tokens, [&](auto count) HWY_ATTR { AddMinimumsOf<count>(minimums, groups, x, mins); });
-}
-
-// y -= x; both 64-byte aligned, count: a multiple of kRowTile.
-void Subtract(const float* x, size_t count, float* y) {
-  const DF d;
-  for (size_t i = 0; i < count; i += kLanes) {
-    hn::Store(hn::Sub(hn::Load(d, y + i), hn::Load(d, x + i)), d, y + i);
-  }
 }
 
 #endif
@@ -424,8 +396,6 @@ HWY_AFTER_NAMESPACE();
 namespace quern::kernels::cpu {
 
 HWY_EXPORT(MultiplyBlock);
-HWY_EXPORT(AddMinimums);
-HWY_EXPORT(Subtract);
 HWY_EXPORT(InstructionSet);
 
 namespace {
@@ -473,43 +443,20 @@ void each_block(const MatMulTile& tile, size_t k, const Call& call) {
   }
 }
 
-// Keeps the minimums of values k … k + values - 1, and adds them once there are kMinimumValues, or
-// all.
-void add_minimums(const MatMulTile& tile, size_t k, size_t values, Scratch& work, RowSums* mins) {
-  const size_t first = k % kMinimumValues / kActivationGroup, count = values / kActivationGroup;
-  for (size_t g = 0; g < count; ++g) {
-    for (size_t panel = 0; panel < kPanels; ++panel) {
-      std::memcpy(work.minimums.rows[first + g] + panel * kPanelRows, work.panels[panel].min[g],
-                  sizeof work.panels[panel].min[g]);
-    }
-  }
-  if (k + values < tile.values && (k + values) % kMinimumValues != 0) return;
-  each_block(tile, k / kMinimumValues * kMinimumValues,
-             [&](size_t t, size_t tokens, const std::byte* x) {
-               HWY_DYNAMIC_DISPATCH(AddMinimums)
-               (work.minimums, first + count, x, tokens, mins + t);
-             });
-}
-
 void multiply_panels(const MatMulTile& tile, std::byte* scratch) {
   auto& work = *reinterpret_cast<Scratch*>(scratch);
   auto* acc = reinterpret_cast<RowSums*>(tile.out);
-  auto* mins = reinterpret_cast<RowSums*>(scratch + sizeof(Scratch));
   const PanelFormat format = PanelFormat::of(tile.format);
   std::fill_n(acc, tile.tokens, RowSums{});
-  if (format.minimum) std::fill_n(mins, tile.tokens, RowSums{});
   for (size_t k = 0; k < tile.values; k += kPanelValues) {
     const size_t values = std::min(kPanelValues, tile.values - k);
     for (size_t panel = 0; panel * kPanelRows < tile.rows; ++panel) {
       unpack(tile, panel, k, values, work);
     }
     each_block(tile, k, [&](size_t t, size_t tokens, const std::byte* x) {
-      HWY_DYNAMIC_DISPATCH(MultiplyBlock)
-      (work.panels, format, values, x, tokens, acc + t, mins + t);
+      HWY_DYNAMIC_DISPATCH(MultiplyBlock)(work.panels, format, values, x, tokens, acc + t);
     });
-    if (format.minimum && !format.scaled()) add_minimums(tile, k, values, work, mins);
   }
-  if (format.minimum) HWY_DYNAMIC_DISPATCH(Subtract)(mins->rows, tile.tokens * kRowTile, tile.out);
 }
 
 }  // namespace
@@ -523,7 +470,7 @@ void matmul_quantized(const MatMulTile& tile, std::byte* scratch) {
   }
 }
 
-size_t quantized_scratch_bytes(size_t tokens) { return sizeof(Scratch) + tokens * sizeof(RowSums); }
+size_t quantized_scratch_bytes() { return sizeof(Scratch); }
 
 const char* instruction_set() { return HWY_DYNAMIC_DISPATCH(InstructionSet)(); }
 

@@ -18,8 +18,9 @@ struct Panel {
   alignas(64) uint8_t codes[kPanelValues / 4][kPanelRows][4];  // [k / 4][row][k % 4], code + bias
   alignas(64) float scale[kPanelValues / 16][kPanelRows];      // [k / scale group][row]
   alignas(64) float min[kPanelValues / 16][kPanelRows];        // the same; unset without minimums
-  // Of scaled panels: minimums of 16 values each, as multiples of min[0].
-  alignas(64) int16_t min_codes[kPanelValues / 32][kPanelRows][2];  // [k / 32][row][k / 16 % 2]
+  // Of product panels whose minimums have codes: those of scale groups 2i and 2i + 1, as multiples
+  // of min[0].
+  alignas(64) int16_t min_codes[kPanelValues / 32][kPanelRows][2];  // [i][row]
 };
 
 constexpr int code_bias(gguf::Format format) { return gguf::info(format).code_bias; }
@@ -30,6 +31,11 @@ constexpr bool has_minimum(gguf::Format format) { return gguf::info(format).has_
 // scale[0] serves all 256 values. (For decoding they are not: -1 * 0 must stay a negative zero.)
 constexpr bool scales_codes(gguf::Format format) {
   return format == gguf::Format::Q2_K || format == gguf::Format::Q3_K;
+}
+// Formats whose minimums are integers times the block's one; for products they stay integers.
+constexpr bool codes_minimums(gguf::Format format) {
+  return format == gguf::Format::Q2_K || format == gguf::Format::Q4_K ||
+         format == gguf::Format::Q5_K;
 }
 // Q2_K: 0 … 3 * 15; Q3_K: -4 … 3 times -32 … 31.
 constexpr int scaled_bias(gguf::Format format) { return format == gguf::Format::Q3_K ? 124 : 0; }

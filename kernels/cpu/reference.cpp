@@ -56,36 +56,45 @@ int32_t dot16(const int8_t* w, const int8_t* x) {
   return sum;
 }
 
-// The two chains of dot_quantized.
-struct Chains {
-  float acc = 0, mins = 0;
-  float block = 0;             // of the current 256 values
-  int32_t dots = 0, sums = 0;  // the same, of formats with scaled codes
+// A row's sums of the current 256 values.
+struct UnitSums {
+  float block = 0, least = 0;
+  int32_t products = 0, mins = 0;
 
-  // Adds 32 values: integer products p and activation sums x per 16, what they are shifted by, and
-  // the unit.
-  void add_shared(int32_t p, int32_t x, float scale, float min, int32_t shift, float unit) {
-    block = std::fma(static_cast<float>(p * (1 << shift)), scale, block);
-    mins = std::fma(min, static_cast<float>(x * (1 << shift)) * unit, mins);
+  // Adds 32 values of a block, from value i on.
+  void add(const gguf::FormatInfo& format, const UnpackedBlock& block_of, size_t i,
+           const int8_t* codes, const int32_t* sums, int32_t shift) {
+    const size_t g = i / 16;
+    const int32_t factor = 1 << shift;
+    const int32_t p[2] = {factor * dot16(block_of.codes + i, codes),
+                          factor * dot16(block_of.codes + i + 16, codes + 16)};
+    const int32_t x[2] = {factor * sums[0], factor * sums[1]};
+    if (format.scale_group == 32) {
+      block = std::fma(static_cast<float>(p[0] + p[1]), block_of.scale[g], block);
+      least = std::fma(static_cast<float>(x[0] + x[1]), block_of.min[g], least);
+    } else {
+      for (size_t half = 0; half < 2; ++half) {
+        block = std::fma(static_cast<float>(p[half]), block_of.scale[g + half], block);
+      }
+    }
+    for (size_t half = 0; half < 2; ++half) {
+      if (scales_codes(format.format)) products += p[half] * block_of.scale_codes[g + half];
+      if (codes_minimums(format.format)) mins += x[half] * block_of.min_codes[g + half];
+    }
   }
-  void add_pair(const int32_t (&p)[2], const float* scale, int32_t shift) {
-    block = std::fma(static_cast<float>(p[0] * (1 << shift)), scale[0], block);
-    block = std::fma(static_cast<float>(p[1] * (1 << shift)), scale[1], block);
-  }
-  void add_scaled(const int32_t (&p)[2], const int32_t* x, const int32_t* scale, const int32_t* min,
-                  int32_t shift) {
-    dots += (p[0] * scale[0] + p[1] * scale[1]) * (1 << shift);
-    sums += (x[0] * min[0] + x[1] * min[1]) * (1 << shift);
-  }
-  // Ends 256 values.
-  void end_unit(float unit) {
-    acc = std::fma(block, unit, acc);
-    block = 0;
-  }
-  void end_scaled(float unit, float scale, float min) {
-    acc = std::fma(static_cast<float>(dots) * unit, scale, acc);
-    mins = std::fma(static_cast<float>(sums) * unit, min, mins);
-    dots = sums = 0;
+
+  // acc + these.
+  float end(const gguf::FormatInfo& format, const UnpackedBlock& last, float unit,
+            float acc) const {
+    if (scales_codes(format.format)) {
+      acc = std::fma(static_cast<float>(products) * unit, last.block_scale, acc);
+    } else {
+      acc = std::fma(block, unit, acc);
+    }
+    if (codes_minimums(format.format)) {
+      return std::fma(-(static_cast<float>(mins) * unit), last.block_min, acc);
+    }
+    return format.has_minimum() ? std::fma(-least, unit, acc) : acc;
   }
 };
 
@@ -172,33 +181,21 @@ void quantize_row(const float* x, size_t values, const QuantizedRow& out) {
 float dot_quantized(Format format, const std::byte* row, const QuantizedRow& x, size_t values) {
   const gguf::FormatInfo& facts = gguf::info(format);
   assert(!facts.is_float() && values % facts.block_values == 0);
-  Chains chains;
+  float acc = 0;
+  UnitSums unit;
   for (size_t start = 0; start < values; start += facts.block_values, row += facts.block_bytes) {
     UnpackedBlock block;
     unpack(format, row, block);
     for (size_t i = 0; i < facts.block_values; i += kActivationGroup) {
-      const size_t k = start + i, g = i / 16;
-      const int8_t* codes = x.codes + k;
-      const int32_t* sums = x.sums + k / kSumGroup;
-      const int32_t shift = x.shifts[k / kActivationGroup];
-      const float unit = x.units[k / kUnitValues];
-      const bool ends = (k + kActivationGroup) % kUnitValues == 0 || k + kActivationGroup == values;
-      const int32_t p[2] = {dot16(block.codes + i, codes), dot16(block.codes + i + 16, codes + 16)};
-      if (scales_codes(format)) {
-        chains.add_scaled(p, sums, block.scale_codes + g, block.min_codes + g, shift);
-        if (ends) chains.end_scaled(unit, block.block_scale, block.block_min);
-        continue;
-      }
-      if (facts.scale_group == 32) {
-        chains.add_shared(p[0] + p[1], sums[0] + sums[1], block.scale[g], block.min[g], shift,
-                          unit);
-      } else {
-        chains.add_pair(p, block.scale + g, shift);
-      }
-      if (ends) chains.end_unit(unit);
+      const size_t k = start + i, next = k + kActivationGroup;
+      unit.add(facts, block, i, x.codes + k, x.sums + k / kSumGroup,
+               x.shifts[k / kActivationGroup]);
+      if (next % kUnitValues != 0 && next != values) continue;
+      acc = unit.end(facts, block, x.units[k / kUnitValues], acc);
+      unit = {};
     }
   }
-  return chains.acc - chains.mins;
+  return acc;
 }
 
 namespace {

@@ -18,8 +18,8 @@ struct UnpackedBlock {
   alignas(64) int8_t codes[256];
   float scale[16];
   float min[16];
-  // Of formats that scale codes (scales_codes in panel.h): scale[g] = block_scale * scale_codes[g],
-  // min[g] = block_min * min_codes[g], exactly.
+  // Of formats that scale codes (scales_codes in panel.h) scale[g] = block_scale * scale_codes[g],
+  // of those whose minimums have codes min[g] = block_min * min_codes[g], exactly.
   float block_scale, block_min;
   int32_t scale_codes[16], min_codes[16];
 };
@@ -51,16 +51,16 @@ void quantize_row(const float* x, size_t values, const QuantizedRow& out);
 
 // The quantized dot product that every integer kernel reproduces to the bit. Groups g of 32 values
 // in ascending order, P the exact integer sum of code * activation code, X the sum of activation
-// codes, both shifted left as the group says, u the unit of 256 values, which have a chain from
+// codes, both shifted left as the group says; u is the unit of 256 values, which have chains from
 // zero:
 //   block = fma(f32(P_g), scale_g, block)     (two scales: first of the one half of g, then of the
-//   acc   = fma(block, u, acc)                 other; formats with two have no minimums)
-//   mins  = fma(min_g, f32(X_g) * u, mins)
-//   result = acc - mins
-// Formats with scaled codes (panel.h) have one integer sum for the 256 values, with
-// P = P_0 * scale_0 + P_1 * scale_1 and M = X_0 * min_0 + X_1 * min_1:
-//   acc  = fma(f32(Σ P_g) * u, d, acc)
-//   mins = fma(f32(Σ M_g) * u, dmin, mins)
+//   least = fma(f32(X_g), min_g, least)        other; formats with two have no such minimums)
+//   acc   = fma(block, u, acc), then acc = fma(-least, u, acc)
+// Formats with scaled codes (panel.h) have one integer sum for the 256 values in place of `block`,
+// with P = P_0 * scale_0 + P_1 * scale_1:
+//   acc = fma(f32(Σ P_g) * u, d, acc)
+// and those whose minimums have codes one in place of `least`, with M = X_0 * min_0 + X_1 * min_1:
+//   acc = fma(-(f32(Σ M_g) * u), dmin, acc)
 float dot_quantized(gguf::Format format, const std::byte* row, const QuantizedRow& x,
                     size_t values);
 

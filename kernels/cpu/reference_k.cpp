@@ -18,10 +18,12 @@ int two_bits(const uint8_t (&qs)[64], size_t i) {
 // The packed 6-bit scales and minimums of Q4_K and Q5_K: two bits of the last four scales and
 // minimums are the upper bits of the first eight bytes.
 void set_scales_6bit(float d, float dmin, const uint8_t (&s)[12], UnpackedBlock& out) {
+  out.block_min = dmin;
   for (size_t g = 0; g < 8; ++g) {
     const int scale = g < 4 ? s[g] & 63 : low(s[g + 4]) | s[g - 4] >> 6 << 4;
     const int min = g < 4 ? s[g + 4] & 63 : high(s[g + 4]) | s[g] >> 6 << 4;
     set_scale(out, 2 * g, 2, d * static_cast<float>(scale), dmin * static_cast<float>(min));
+    out.min_codes[2 * g] = out.min_codes[2 * g + 1] = min;
   }
 }
 

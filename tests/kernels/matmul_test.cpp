@@ -95,7 +95,7 @@ struct Shape {
 // What matmul_tile computes, [tokens][rows].
 std::vector<float> multiply(MatMulTile tile, const Shape& shape) {
   const auto memory = *AlignedBuffer::allocate(shape.tokens * kRowTile * sizeof(float));
-  const auto scratch = *AlignedBuffer::allocate(matmul_scratch_bytes(shape.tokens));
+  const auto scratch = *AlignedBuffer::allocate(matmul_scratch_bytes());
   tile.out = reinterpret_cast<float*>(memory.data());
   std::fill_n(tile.out, shape.tokens * kRowTile, -1.0f);
   matmul_tile(tile, scratch.data());
@@ -274,11 +274,12 @@ TEST_P(QuantizedFormatTest, panelEqualsScalarUnpacking) {
   });
 }
 
-class ScaledFormatTest : public testing::TestWithParam<gguf::FormatInfo> {};
+class IntegerFormatTest : public testing::TestWithParam<gguf::FormatInfo> {};
 
-TEST_P(ScaledFormatTest, productPanelEqualsCodesTimesScaleCodes) {
+TEST_P(IntegerFormatTest, productPanelHasScaledCodesAndMinimumCodes) {
   const auto& format = GetParam();
-  ASSERT_TRUE(scales_codes(format.format));
+  const bool scaled = scales_codes(format.format);
+  ASSERT_TRUE(scaled || codes_minimums(format.format));
   std::mt19937 random(kSeed);
   const auto weights = test::random_matrix(format, kPanelRows, kPanelValues, random);
   const size_t row_bytes = format.row_bytes(kPanelValues);
@@ -288,18 +289,23 @@ TEST_P(ScaledFormatTest, productPanelEqualsCodesTimesScaleCodes) {
     for (size_t row = 0; row < kPanelRows; ++row) {
       reference::UnpackedBlock block;
       reference::unpack(format.format, weights.data() + row * row_bytes, block);
-      ASSERT_EQ(panel.scale[0][row], block.block_scale) << row;
       for (size_t k = 0; k < kPanelValues; ++k) {
-        const size_t g = k / 16;
-        ASSERT_EQ(panel.codes[k / 4][row][k % 4] - scaled_bias(format.format),
-                  block.codes[k] * block.scale_codes[g])
-            << row << ' ' << k;
-        // What the float form says, too.
-        ASSERT_EQ(block.scale[g], block.block_scale * static_cast<float>(block.scale_codes[g]));
-        ASSERT_EQ(block.min[g], block.block_min * static_cast<float>(block.min_codes[g]));
+        const size_t g = k / 16, own = k / format.scale_group;
+        const int code = panel.codes[k / 4][row][k % 4];
+        if (scaled) {
+          ASSERT_EQ(code - scaled_bias(format.format), block.codes[k] * block.scale_codes[g])
+              << row << ' ' << k;
+          ASSERT_EQ(panel.scale[0][row], block.block_scale) << row;
+          // What the float form says, too.
+          ASSERT_EQ(block.scale[g], block.block_scale * static_cast<float>(block.scale_codes[g]));
+        } else {
+          ASSERT_EQ(code, block.codes[k]) << row << ' ' << k;
+          ASSERT_EQ(panel.scale[own][row], block.scale[g]) << row << ' ' << k;
+        }
         if (!has_minimum(format.format)) continue;
+        ASSERT_EQ(block.min[g], block.block_min * static_cast<float>(block.min_codes[g]));
         ASSERT_EQ(panel.min[0][row], block.block_min) << row;
-        ASSERT_EQ(panel.min_codes[g / 2][row][g % 2], block.min_codes[g]) << row << ' ' << k;
+        ASSERT_EQ(panel.min_codes[own / 2][row][own % 2], block.min_codes[g]) << row << ' ' << k;
       }
     }
   });
@@ -317,9 +323,11 @@ TEST_P(QuantizedFormatTest, sharesScalesOverItsScaleGroup) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, ScaledFormatTest,
+INSTANTIATE_TEST_SUITE_P(All, IntegerFormatTest,
                          testing::Values(gguf::info(gguf::Format::Q2_K),
-                                         gguf::info(gguf::Format::Q3_K)),
+                                         gguf::info(gguf::Format::Q3_K),
+                                         gguf::info(gguf::Format::Q4_K),
+                                         gguf::info(gguf::Format::Q5_K)),
                          format_name);
 INSTANTIATE_TEST_SUITE_P(All, QuantizedFormatTest, testing::ValuesIn(quantized_formats()),
                          format_name);

@@ -32,18 +32,13 @@ template <class To>
 HWY_INLINE void StoreScaleCodes(VF d, V32 bytes, size_t group, To& out) {
   Unroll<4>([&](auto j) QUERN_INLINE_LAMBDA { out.ScaleCode(group + j, d, SignedByte<j>(bytes)); });
 }
+// Minimums dmin * byte of four groups from `group` on, as the integers.
 template <class To>
 HWY_INLINE void StoreMinCodes(VF dmin, V32 bytes, size_t group, To& out) {
-  Unroll<4>([&](auto j) QUERN_INLINE_LAMBDA {
-    out.MinCode(group + j, dmin, hn::BitCast(DI(), Byte<j>(bytes)));
-  });
-}
-template <class To>
-HWY_INLINE void StoreMins(VF dmin, V32 bytes, size_t group, To& out) {
-  out.Min(group, hn::Mul(dmin, ToFloat(Byte<0>(bytes))));
-  out.Min(group + 1, hn::Mul(dmin, ToFloat(Byte<1>(bytes))));
-  out.Min(group + 2, hn::Mul(dmin, ToFloat(Byte<2>(bytes))));
-  out.Min(group + 3, hn::Mul(dmin, ToFloat(Byte<3>(bytes))));
+  const VI even = hn::BitCast(DI(), hn::And(bytes, Splat(0x00FF00FF)));
+  const VI odd = hn::BitCast(DI(), hn::And(hn::ShiftRight<8>(bytes), Splat(0x00FF00FF)));
+  out.MinPair(group / 2, dmin, Pairs(even, odd));
+  out.MinPair(group / 2 + 1, dmin, Pairs(hn::ShiftRight<16>(even), hn::ShiftRight<16>(odd)));
 }
 
 // Q4_K and Q5_K start alike: d, dmin, then 8 scales and 8 minimums of 6 bits in 12 bytes.
@@ -55,8 +50,8 @@ HWY_INLINE void StoreScalesAndMins6Bit(const FourWords& head, To& out) {
   const V32 six = SplatByte(0x3F), upper = SplatByte(0x30);
   StoreScales(d, hn::And(a, six), 0, out);
   StoreScales(d, hn::Or(LowNibbles(c), hn::And(hn::ShiftRight<2>(a), upper)), 4, out);
-  StoreMins(dmin, hn::And(b, six), 0, out);
-  StoreMins(dmin, hn::Or(HighNibbles(c), hn::And(hn::ShiftRight<2>(b), upper)), 4, out);
+  StoreMinCodes(dmin, hn::And(b, six), 0, out);
+  StoreMinCodes(dmin, hn::Or(HighNibbles(c), hn::And(hn::ShiftRight<2>(b), upper)), 4, out);
 }
 
 // Two-bit codes: four bit planes of 32 values each per 32 bytes. `plane` shifts its two bits down.

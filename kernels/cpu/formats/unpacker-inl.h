@@ -14,6 +14,7 @@
 
 #include <array>
 #include <cstring>
+#include <type_traits>
 
 #include "kernels/cpu/dot_lanes-inl.h"
 #include "kernels/cpu/format_kernels.h"
@@ -201,9 +202,30 @@ struct PanelColumns {
   HWY_INLINE void ScaleCode(size_t group, VF d, VI code) const {
     Scale(group, hn::Mul(d, hn::ConvertTo(DF(), code)));
   }
-  HWY_INLINE void MinCode(size_t group, VF dmin, VI code) const {
-    Min(group, hn::Mul(dmin, hn::ConvertTo(DF(), code)));
+  // The minimums of groups 2 * pair and 2 * pair + 1, small unsigned integers in the lower and the
+  // upper halves of the lanes.
+  HWY_INLINE void MinPair(size_t pair, VF dmin, VI codes) const {
+    const VI low = hn::And(codes, hn::Set(DI(), 0xFFFF));
+    Min(2 * pair, hn::Mul(dmin, hn::ConvertTo(DF(), low)));
+    Min(2 * pair + 1, hn::Mul(dmin, hn::ConvertTo(DF(), hn::ShiftRight<16>(codes))));
   }
+};
+
+// The same for products, for the only block that a panel has: minimums stay integers.
+class ProductColumns : public PanelColumns {
+ public:
+  HWY_INLINE ProductColumns(Panel& panel, size_t row)
+      : PanelColumns{&panel.codes[0][row][0], &panel.scale[0][row], &panel.min[0][row]},
+        min_codes_(panel.min_codes[0][row]) {}
+
+  HWY_INLINE void MinPair(size_t pair, VF dmin, VI codes) const {
+    Min(0, dmin);
+    hn::Store(codes, DI(), reinterpret_cast<int32_t*>(min_codes_ + pair * 2 * kPanelRows));
+  }
+  HWY_INLINE void Finish() const {}
+
+ private:
+  int16_t* min_codes_;
 };
 
 // Int16 pairs (even, odd) of two vectors of small integers.
@@ -211,20 +233,16 @@ HWY_INLINE VI Pairs(VI even, VI odd) {
   return hn::Or(hn::And(even, hn::Set(DI(), 0xFFFF)), hn::ShiftLeft<16>(odd));
 }
 
-// The same as a scaled panel, for the only block that a panel has.
+// The same as a scaled panel.
 template <gguf::Format F>
-class ScaledColumns {
+class ScaledColumns : public ProductColumns {
  public:
-  HWY_INLINE ScaledColumns(Panel& panel, size_t row) : panel_(panel), row_(row) {}
+  HWY_INLINE ScaledColumns(Panel& panel, size_t row)
+      : ProductColumns(panel, row), panel_(panel), row_(row) {}
 
-  HWY_INLINE void Codes(size_t k, V32 biased) const { hn::Store(biased, D32(), At(k)); }
   HWY_INLINE void ScaleCode(size_t group, VF d, VI code) {
-    hn::Store(d, DF(), panel_.scale[0] + row_);
+    Scale(0, d);
     scales_[group] = code;
-  }
-  HWY_INLINE void MinCode(size_t group, VF dmin, VI code) {
-    hn::Store(dmin, DF(), panel_.min[0] + row_);
-    mins_[group] = code;
   }
 
   // Multiplies all codes with their scales, once the block has been unpacked.
@@ -242,11 +260,6 @@ class ScaledColumns {
         hn::Store(hn::BitCast(D32(), hn::Add(hn::BitCast(D8(), both), offset)), D32(), At(k));
       }
     }
-    if constexpr (!has_minimum(F)) return;
-    for (size_t g = 0; g < kGroups; g += 2) {
-      hn::Store(Pairs(mins_[g], mins_[g + 1]), DI(),
-                reinterpret_cast<int32_t*>(panel_.min_codes[g / 2][row_]));
-    }
   }
 
  private:
@@ -263,7 +276,6 @@ class ScaledColumns {
   Panel& panel_;
   size_t row_;
   VI scales_[kGroups];
-  VI mins_[kGroups];
 };
 
 // Has the compiler compute `v` here, between the requests for lines, not after all of them.
@@ -277,15 +289,10 @@ HWY_INLINE void KeepOrder(VI& v) {
 
 // The chains of a vector of rows: see reference::dot_quantized.
 struct Chains {
-  VF acc, mins;
-  VF block;  // of the current 256 values
+  VF acc;
+  VF block, least;  // of the current 256 values
 
-  HWY_INLINE Chains() : acc(hn::Zero(DF())), mins(acc), block(acc) {}
-
-  HWY_INLINE void EndUnit(VF unit) {
-    acc = hn::MulAdd(block, unit, acc);
-    block = hn::Zero(DF());
-  }
+  HWY_INLINE Chains() : acc(hn::Zero(DF())), block(acc), least(acc) {}
 };
 
 // Multiplies an unpacked block with one token's activations, `x`: the ActivationGroups of the
@@ -313,30 +320,33 @@ class BlockDots {
     scales_[0] = d;
     scale_codes_[group] = code;
   }
-  HWY_INLINE void MinCode(size_t group, VF dmin, VI code) {
+  HWY_INLINE void MinPair(size_t pair, VF dmin, VI codes) {
     mins_[0] = dmin;
-    min_codes_[group] = code;
+    min_pairs_[pair] = codes;
   }
 
-  HWY_INLINE VF Unit() const { return BroadcastFloat(x_ + ActivationGroup::unit(1, 0)); }
-
-  // Appends the block to the chains of its rows; a formats with scaled codes also ends the unit.
+  // Appends the block to the chains of its rows.
   HWY_INLINE void AddTo(Chains& chains) const {
-    if constexpr (scales_codes(F)) return AddScaledTo(chains);
-    Unroll<Traits::kValues / kActivationGroup>([&](auto g) QUERN_INLINE_LAMBDA {
-      const std::byte* x = x_ + Of(g * kActivationGroup);
-      const VI shift = Broadcast(x + ActivationGroup::shift(1, 0));
-      constexpr size_t kParts = kActivationGroup / kGroup;
-      Unroll<kParts>([&](auto part) QUERN_INLINE_LAMBDA {
-        constexpr size_t i = g * kParts + part;
-        const VF product = hn::ConvertTo(DF(), hn::Shl(dots_[i], shift));
-        chains.block = hn::MulAdd(product, scales_[i], chains.block);
-      });
-      if constexpr (has_minimum(F)) {
-        const VF sum = BroadcastFloat(x + ActivationGroup::scaled_sum(1, 0));
-        chains.mins = hn::MulAdd(mins_[g], sum, chains.mins);
-      }
-    });
+    if constexpr (!scales_codes(F)) AddFloatsTo(chains);
+  }
+
+  // Ends 256 values, of which this is the last block.
+  HWY_INLINE void EndUnit(Chains& chains) const {
+    const DF d;
+    const VF unit = BroadcastFloat(x_ + ActivationGroup::unit(1, 0));
+    if constexpr (scales_codes(F)) {
+      const VF products = hn::ConvertTo(d, ScaledProducts());
+      chains.acc = hn::MulAdd(hn::Mul(products, unit), scales_[0], chains.acc);
+    } else {
+      chains.acc = hn::MulAdd(chains.block, unit, chains.acc);
+    }
+    if constexpr (codes_minimums(F)) {
+      const VF sums = hn::ConvertTo(d, ScaledMinimums());
+      chains.acc = hn::NegMulAdd(hn::Mul(sums, unit), mins_[0], chains.acc);
+    } else if constexpr (has_minimum(F)) {
+      chains.acc = hn::NegMulAdd(chains.least, unit, chains.acc);
+    }
+    chains.block = chains.least = hn::Zero(d);
   }
 
  private:
@@ -350,26 +360,52 @@ class BlockDots {
   static constexpr size_t Of(size_t k) {
     return k / kActivationGroup * ActivationGroup::kBytesPerToken;
   }
-  HWY_INLINE void AddScaledTo(Chains& chains) const {
-    static_assert(Traits::kValues == kUnitValues || !scales_codes(F));
-    VI products = hn::Zero(DI()), sums = hn::Zero(DI());
-    Unroll<kGroups / 2>([&](auto g) QUERN_INLINE_LAMBDA {
+  static HWY_INLINE VI Shift(const std::byte* x) {
+    return Broadcast(x + ActivationGroup::shift(1, 0));
+  }
+
+  HWY_INLINE void AddFloatsTo(Chains& chains) const {
+    Unroll<Traits::kValues / kActivationGroup>([&](auto g) QUERN_INLINE_LAMBDA {
       const std::byte* x = x_ + Of(g * kActivationGroup);
-      const VI shift = Broadcast(x + ActivationGroup::shift(1, 0));
-      const VI product = hn::Add(hn::Mul(dots_[2 * g], scale_codes_[2 * g]),
-                                 hn::Mul(dots_[2 * g + 1], scale_codes_[2 * g + 1]));
-      products = hn::Add(products, hn::Shl(product, shift));
-      if constexpr (has_minimum(F)) {
-        const VI min = DotPairs(hn::Zero(DI()), Pairs(min_codes_[2 * g], min_codes_[2 * g + 1]),
-                                Broadcast(x + ActivationGroup::sums(1, 0)));
-        sums = hn::Add(sums, hn::Shl(min, shift));
+      const VI shift = Shift(x);
+      constexpr size_t kParts = kActivationGroup / kGroup;
+      Unroll<kParts>([&](auto part) QUERN_INLINE_LAMBDA {
+        constexpr size_t i = g * kParts + part;
+        const VF product = hn::ConvertTo(DF(), hn::Shl(dots_[i], shift));
+        chains.block = hn::MulAdd(product, scales_[i], chains.block);
+      });
+      if constexpr (has_minimum(F) && !codes_minimums(F)) {
+        const VI sum = CodeSum(x + ActivationGroup::sums(1, 0));
+        const VF shifted = hn::ConvertTo(DF(), hn::Shl(sum, shift));
+        chains.least = hn::MulAdd(shifted, mins_[g], chains.least);
       }
     });
-    const VF unit = Unit();
-    chains.acc = hn::MulAdd(hn::Mul(hn::ConvertTo(DF(), products), unit), scales_[0], chains.acc);
-    if constexpr (has_minimum(F)) {
-      chains.mins = hn::MulAdd(hn::Mul(hn::ConvertTo(DF(), sums), unit), mins_[0], chains.mins);
-    }
+  }
+
+  // Sums over all 256 values of a block.
+  HWY_INLINE VI ScaledProducts() const {
+    static_assert(Traits::kValues == kUnitValues || !scales_codes(F));
+    VI sum = hn::Zero(DI());
+    Unroll<kGroups / 2>([&](auto g) QUERN_INLINE_LAMBDA {
+      const VI product = hn::Add(hn::Mul(dots_[2 * g], scale_codes_[2 * g]),
+                                 hn::Mul(dots_[2 * g + 1], scale_codes_[2 * g + 1]));
+      sum = hn::Add(sum, hn::Shl(product, Shift(x_ + Of(g * kActivationGroup))));
+    });
+    return sum;
+  }
+  HWY_INLINE VI ScaledMinimums() const {
+    static_assert(Traits::kValues == kUnitValues || !codes_minimums(F));
+    VI sum = hn::Zero(DI());
+    Unroll<kGroups / 2>([&](auto i) QUERN_INLINE_LAMBDA {
+      const std::byte* x = x_ + Of(i * 2 * kGroup);
+      if constexpr (kGroup == kActivationGroup) {
+        sum = DotPairs(sum, min_pairs_[i], Broadcast(x + ActivationGroup::pair_sums(1, 0)));
+      } else {
+        const VI codes = Broadcast(x + ActivationGroup::sums(1, 0));
+        sum = hn::Add(sum, hn::Shl(DotPairs(hn::Zero(DI()), min_pairs_[i], codes), Shift(x)));
+      }
+    });
+    return sum;
   }
 
   const std::byte* x_;
@@ -377,7 +413,7 @@ class BlockDots {
   VF scales_[kGroups];
   VF mins_[kGroups];
   VI scale_codes_[kGroups];
-  VI min_codes_[kGroups];
+  VI min_pairs_[(kGroups + 1) / 2];
 };
 
 // Fields of words.
@@ -487,12 +523,13 @@ HWY_INLINE void PackTile(const std::byte* rows_start, size_t rows, size_t row_by
   }
 }
 
-// FormatKernels::unpack_scaled.
+// FormatKernels::unpack_product.
 template <gguf::Format F>
-void UnpackScaledTile(const WeightTile& tile, size_t k, Panel& panel) {
+void UnpackProductTile(const WeightTile& tile, size_t k, Panel& panel) {
+  using Columns = std::conditional_t<scales_codes(F), ScaledColumns<F>, ProductColumns>;
   for (size_t row = 0; row < kPanelRows; row += hn::MaxLanes(D32())) {
     EachBlock<F>(tile, k / kPanelValues, 1, row, [&](const auto& rows, size_t) QUERN_INLINE_LAMBDA {
-      ScaledColumns<F> columns(panel, row);
+      Columns columns(panel, row);
       Unpacker<F>::Block(rows, columns);
       columns.Finish();
     });
@@ -500,8 +537,8 @@ void UnpackScaledTile(const WeightTile& tile, size_t k, Panel& panel) {
 }
 
 template <gguf::Format F>
-constexpr decltype(FormatKernels::unpack_scaled) ScaledKernel() {
-  if constexpr (scales_codes(F)) return UnpackScaledTile<F>;
+constexpr decltype(FormatKernels::unpack_product) ProductKernel() {
+  if constexpr (scales_codes(F) || codes_minimums(F)) return UnpackProductTile<F>;
   return nullptr;
 }
 
@@ -535,10 +572,9 @@ HWY_INLINE void MultiplyTile(const WeightTile& tile, const std::byte* x, size_t 
       BlockDots<F> dots(x + i * kActivationBytes);
       Unpacker<F>::Block(rows, dots);
       dots.AddTo(chains);
-      if constexpr (scales_codes(F)) return;
-      if ((i + 1) % kUnitBlocks == 0 || i + 1 == blocks) chains.EndUnit(dots.Unit());
+      if ((i + 1) % kUnitBlocks == 0 || i + 1 == blocks) dots.EndUnit(chains);
     });
-    hn::StoreU(has_minimum(F) ? hn::Sub(chains.acc, chains.mins) : chains.acc, DF(), out + row);
+    hn::StoreU(chains.acc, DF(), out + row);
   }
 }
 
@@ -566,7 +602,7 @@ HWY_AFTER_NAMESPACE();
     MultiplyTile<gguf::Format::name>(tile, x, values, out);                                      \
   }                                                                                              \
   FormatKernels Kernels##name() {                                                                \
-    return {Unpack##name, ScaledKernel<gguf::Format::name>(), Gemv##name, Pack##name};           \
+    return {Unpack##name, ProductKernel<gguf::Format::name>(), Gemv##name, Pack##name};          \
   }
 #endif
 #if HWY_ONCE
