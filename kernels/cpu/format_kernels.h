@@ -25,8 +25,9 @@ struct FormatKernels {
   void (*unpack)(const WeightTile& tile, size_t k, size_t values, Panel& panel) = nullptr;
   // The same for products, 256 values from k on: null unless the format codes scales or minimums.
   void (*unpack_product)(const WeightTile& tile, size_t k, Panel& panel) = nullptr;
-  // out[16] = rows of `values` values times one token, a block of activations with one token.
-  void (*gemv)(const WeightTile& tile, const std::byte* x, size_t values, float* out) = nullptr;
+  // out[tokens][kRowTile], of which 16: rows of `values` values times a block of 1 or 2 tokens.
+  void (*gemv)(const WeightTile& tile, const std::byte* x, size_t tokens, size_t values,
+               float* out) = nullptr;
   // Packs `rows` <= 16 rows of row_bytes bytes; `tile`: packed_tile_bytes(), 64-byte aligned.
   void (*pack)(const std::byte* rows_start, size_t rows, size_t row_bytes,
                std::byte* tile) = nullptr;

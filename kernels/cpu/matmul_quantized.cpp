@@ -1,6 +1,6 @@
-// Integer kernels of all quantized formats. One token goes straight through the format's own gemv;
-// for several, 32 weight rows are unpacked to panels, 256 values at a time, and multiplied with all
-// tokens. Lane = weight row; the order of additions is that of reference::dot_quantized.
+// Integer kernels of all quantized formats. One or two tokens go straight through the format's own
+// gemv; for more, 32 weight rows are unpacked to panels, 256 values at a time, and multiplied with
+// all tokens. Lane = weight row; the order of additions is that of reference::dot_quantized.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -464,9 +464,10 @@ void multiply_panels(const MatMulTile& tile, std::byte* scratch) {
 void matmul_quantized(const MatMulTile& tile, std::byte* scratch) {
   const FormatKernels kernels = format_kernels(tile.format);
   const bool whole = tile.row_bytes == WeightTile::kPacked || tile.rows % kPanelRows == 0;
-  if (tile.tokens > 1 || !kernels.gemv || !whole) return multiply_panels(tile, scratch);
+  if (tile.tokens > 2 || !kernels.gemv || !whole) return multiply_panels(tile, scratch);
   for (size_t row = 0; row < tile.rows; row += kPanelRows) {
-    kernels.gemv(sixteen_rows(tile, row / kPanelRows), tile.quantized, tile.values, tile.out + row);
+    kernels.gemv(sixteen_rows(tile, row / kPanelRows), tile.quantized, tile.tokens, tile.values,
+                 tile.out + row);
   }
 }
 

@@ -18,6 +18,7 @@
 
 #include "kernels/cpu/dot_lanes-inl.h"
 #include "kernels/cpu/format_kernels.h"
+#include "kernels/cpu/matmul.h"
 #include "kernels/cpu/packed.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -295,24 +296,30 @@ struct Chains {
   HWY_INLINE Chains() : acc(hn::Zero(DF())), block(acc), least(acc) {}
 };
 
-// Multiplies an unpacked block with one token's activations, `x`: the ActivationGroups of the
-// block.
-template <gguf::Format F>
+// Multiplies an unpacked block with the activations of a block of kTokens tokens; `x`: the
+// ActivationGroups of these values.
+template <gguf::Format F, size_t kTokens>
 class BlockDots {
  public:
   HWY_INLINE explicit BlockDots(const std::byte* x) : x_(x) {
-    Unroll<kGroups>([&](auto g) QUERN_INLINE_LAMBDA {
-      constexpr Half kHalf = kGroup == kActivationGroup ? Half::kBoth
-                             : g % 2 == 0               ? Half::kFirst
-                                                        : Half::kSecond;
-      dots_[g] = BiasStart<kHalf>(kBias, x_ + Of(g * kGroup) + ActivationGroup::sums(1, 0));
+    Unroll<kTokens>([&](auto t) QUERN_INLINE_LAMBDA {
+      Unroll<kGroups>([&](auto g) QUERN_INLINE_LAMBDA {
+        constexpr Half kHalf = kGroup == kActivationGroup ? Half::kBoth
+                               : g % 2 == 0               ? Half::kFirst
+                                                          : Half::kSecond;
+        const std::byte* sums = Group(g * kGroup) + ActivationGroup::sums(kTokens, t);
+        dots_[t][g] = BiasStart<kHalf>(kBias, sums);
+      });
     });
   }
 
   HWY_INLINE void Codes(size_t k, V32 biased) {
-    const VI x = Broadcast(x_ + Of(k) + ActivationGroup::code(1, 0, k % kActivationGroup));
-    dots_[k / kGroup] = DotQuads<(kBias > 64)>(dots_[k / kGroup], biased, x);
-    KeepOrder(dots_[k / kGroup]);
+    Unroll<kTokens>([&](auto t) QUERN_INLINE_LAMBDA {
+      VI& dot = dots_[t][k / kGroup];
+      const std::byte* at = Group(k) + ActivationGroup::code(kTokens, t, k % kActivationGroup);
+      dot = DotQuads<(kBias > 64)>(dot, biased, Broadcast(at));
+      KeepOrder(dot);
+    });
   }
   HWY_INLINE void Scale(size_t group, VF scale) { scales_[group] = scale; }
   HWY_INLINE void Min(size_t group, VF min) { mins_[group] = min; }
@@ -326,27 +333,14 @@ class BlockDots {
   }
 
   // Appends the block to the chains of its rows.
-  HWY_INLINE void AddTo(Chains& chains) const {
-    if constexpr (!scales_codes(F)) AddFloatsTo(chains);
+  HWY_INLINE void AddTo(Chains (&chains)[kTokens]) const {
+    if constexpr (scales_codes(F)) return;
+    Unroll<kTokens>([&](auto t) QUERN_INLINE_LAMBDA { AddFloats(t, chains[t]); });
   }
 
   // Ends 256 values, of which this is the last block.
-  HWY_INLINE void EndUnit(Chains& chains) const {
-    const DF d;
-    const VF unit = BroadcastFloat(x_ + ActivationGroup::unit(1, 0));
-    if constexpr (scales_codes(F)) {
-      const VF products = hn::ConvertTo(d, ScaledProducts());
-      chains.acc = hn::MulAdd(hn::Mul(products, unit), scales_[0], chains.acc);
-    } else {
-      chains.acc = hn::MulAdd(chains.block, unit, chains.acc);
-    }
-    if constexpr (codes_minimums(F)) {
-      const VF sums = hn::ConvertTo(d, ScaledMinimums());
-      chains.acc = hn::NegMulAdd(hn::Mul(sums, unit), mins_[0], chains.acc);
-    } else if constexpr (has_minimum(F)) {
-      chains.acc = hn::NegMulAdd(chains.least, unit, chains.acc);
-    }
-    chains.block = chains.least = hn::Zero(d);
+  HWY_INLINE void EndUnit(Chains (&chains)[kTokens]) const {
+    Unroll<kTokens>([&](auto t) QUERN_INLINE_LAMBDA { EndUnitOf(t, chains[t]); });
   }
 
  private:
@@ -356,60 +350,80 @@ class BlockDots {
   static constexpr size_t kGroups = Traits::kValues / kGroup;
   static_assert(kGroup == kActivationGroup || !has_minimum(F) || scales_codes(F));
 
-  // Where the activation group of value k lies.
-  static constexpr size_t Of(size_t k) {
-    return k / kActivationGroup * ActivationGroup::kBytesPerToken;
+  // The activation group of value k.
+  HWY_INLINE const std::byte* Group(size_t k) const {
+    return x_ + k / kActivationGroup * kTokens * ActivationGroup::kBytesPerToken;
   }
-  static HWY_INLINE VI Shift(const std::byte* x) {
-    return Broadcast(x + ActivationGroup::shift(1, 0));
+  static HWY_INLINE VI Shift(const std::byte* group, size_t t) {
+    return Broadcast(group + ActivationGroup::shift(kTokens, t));
   }
 
-  HWY_INLINE void AddFloatsTo(Chains& chains) const {
+  HWY_INLINE void AddFloats(size_t t, Chains& chains) const {
     Unroll<Traits::kValues / kActivationGroup>([&](auto g) QUERN_INLINE_LAMBDA {
-      const std::byte* x = x_ + Of(g * kActivationGroup);
-      const VI shift = Shift(x);
+      const std::byte* group = Group(g * kActivationGroup);
+      const VI shift = Shift(group, t);
       constexpr size_t kParts = kActivationGroup / kGroup;
       Unroll<kParts>([&](auto part) QUERN_INLINE_LAMBDA {
         constexpr size_t i = g * kParts + part;
-        const VF product = hn::ConvertTo(DF(), hn::Shl(dots_[i], shift));
+        const VF product = hn::ConvertTo(DF(), hn::Shl(dots_[t][i], shift));
         chains.block = hn::MulAdd(product, scales_[i], chains.block);
       });
       if constexpr (has_minimum(F) && !codes_minimums(F)) {
-        const VI sum = CodeSum(x + ActivationGroup::sums(1, 0));
+        const VI sum = CodeSum(group + ActivationGroup::sums(kTokens, t));
         const VF shifted = hn::ConvertTo(DF(), hn::Shl(sum, shift));
         chains.least = hn::MulAdd(shifted, mins_[g], chains.least);
       }
     });
   }
 
+  HWY_INLINE void EndUnitOf(size_t t, Chains& chains) const {
+    const DF d;
+    const VF unit = BroadcastFloat(x_ + ActivationGroup::unit(kTokens, t));
+    if constexpr (scales_codes(F)) {
+      const VF products = hn::ConvertTo(d, ScaledProducts(t));
+      chains.acc = hn::MulAdd(hn::Mul(products, unit), scales_[0], chains.acc);
+    } else {
+      chains.acc = hn::MulAdd(chains.block, unit, chains.acc);
+    }
+    if constexpr (codes_minimums(F)) {
+      const VF sums = hn::ConvertTo(d, ScaledMinimums(t));
+      chains.acc = hn::NegMulAdd(hn::Mul(sums, unit), mins_[0], chains.acc);
+    } else if constexpr (has_minimum(F)) {
+      chains.acc = hn::NegMulAdd(chains.least, unit, chains.acc);
+    }
+    chains.block = chains.least = hn::Zero(d);
+  }
+
   // Sums over all 256 values of a block.
-  HWY_INLINE VI ScaledProducts() const {
+  HWY_INLINE VI ScaledProducts(size_t t) const {
     static_assert(Traits::kValues == kUnitValues || !scales_codes(F));
     VI sum = hn::Zero(DI());
     Unroll<kGroups / 2>([&](auto g) QUERN_INLINE_LAMBDA {
-      const VI product = hn::Add(hn::Mul(dots_[2 * g], scale_codes_[2 * g]),
-                                 hn::Mul(dots_[2 * g + 1], scale_codes_[2 * g + 1]));
-      sum = hn::Add(sum, hn::Shl(product, Shift(x_ + Of(g * kActivationGroup))));
+      const VI product = hn::Add(hn::Mul(dots_[t][2 * g], scale_codes_[2 * g]),
+                                 hn::Mul(dots_[t][2 * g + 1], scale_codes_[2 * g + 1]));
+      sum = hn::Add(sum, hn::Shl(product, Shift(Group(g * kActivationGroup), t)));
     });
     return sum;
   }
-  HWY_INLINE VI ScaledMinimums() const {
+  HWY_INLINE VI ScaledMinimums(size_t t) const {
     static_assert(Traits::kValues == kUnitValues || !codes_minimums(F));
     VI sum = hn::Zero(DI());
     Unroll<kGroups / 2>([&](auto i) QUERN_INLINE_LAMBDA {
-      const std::byte* x = x_ + Of(i * 2 * kGroup);
+      const std::byte* group = Group(i * 2 * kGroup);
       if constexpr (kGroup == kActivationGroup) {
-        sum = DotPairs(sum, min_pairs_[i], Broadcast(x + ActivationGroup::pair_sums(1, 0)));
+        const VI sums = Broadcast(group + ActivationGroup::pair_sums(kTokens, t));
+        sum = DotPairs(sum, min_pairs_[i], sums);
       } else {
-        const VI codes = Broadcast(x + ActivationGroup::sums(1, 0));
-        sum = hn::Add(sum, hn::Shl(DotPairs(hn::Zero(DI()), min_pairs_[i], codes), Shift(x)));
+        const VI codes = Broadcast(group + ActivationGroup::sums(kTokens, t));
+        const VI dot = DotPairs(hn::Zero(DI()), min_pairs_[i], codes);
+        sum = hn::Add(sum, hn::Shl(dot, Shift(group, t)));
       }
     });
     return sum;
   }
 
   const std::byte* x_;
-  VI dots_[kGroups];
+  VI dots_[kTokens][kGroups];
   VF scales_[kGroups];
   VF mins_[kGroups];
   VI scale_codes_[kGroups];
@@ -559,22 +573,22 @@ HWY_INLINE void UnpackTile(const WeightTile& tile, size_t k, size_t values, Pane
 }
 
 // FormatKernels::gemv.
-template <gguf::Format F>
-HWY_INLINE void MultiplyTile(const WeightTile& tile, const std::byte* x, size_t values,
-                             float* out) {
+template <gguf::Format F, size_t kTokens>
+void MultiplyTile(const WeightTile& tile, const std::byte* x, size_t values, float* out) {
   constexpr size_t kValues = gguf::Traits<F>::kValues;
-  constexpr size_t kActivationBytes = kValues / kActivationGroup * ActivationGroup::kBytesPerToken;
+  constexpr size_t kActivationBytes =
+      kValues / kActivationGroup * kTokens * ActivationGroup::kBytesPerToken;
   constexpr size_t kUnitBlocks = kUnitValues / kValues;
   const size_t blocks = values / kValues;
   for (size_t row = 0; row < kPanelRows; row += hn::MaxLanes(D32())) {
-    Chains chains;
+    Chains chains[kTokens];
     EachBlock<F>(tile, 0, blocks, row, [&](const auto& rows, size_t i) QUERN_INLINE_LAMBDA {
-      BlockDots<F> dots(x + i * kActivationBytes);
+      BlockDots<F, kTokens> dots(x + i * kActivationBytes);
       Unpacker<F>::Block(rows, dots);
       dots.AddTo(chains);
       if ((i + 1) % kUnitBlocks == 0 || i + 1 == blocks) dots.EndUnit(chains);
     });
-    hn::StoreU(chains.acc, DF(), out + row);
+    for (size_t t = 0; t < kTokens; ++t) hn::StoreU(chains[t].acc, DF(), out + t * kRowTile + row);
   }
 }
 
@@ -598,8 +612,10 @@ HWY_AFTER_NAMESPACE();
   void Pack##name(const std::byte* rows_start, size_t rows, size_t row_bytes, std::byte* tile) { \
     PackTile<gguf::Format::name>(rows_start, rows, row_bytes, tile);                             \
   }                                                                                              \
-  void Gemv##name(const WeightTile& tile, const std::byte* x, size_t values, float* out) {       \
-    MultiplyTile<gguf::Format::name>(tile, x, values, out);                                      \
+  void Gemv##name(const WeightTile& tile, const std::byte* x, size_t tokens, size_t values,      \
+                  float* out) {                                                                  \
+    if (tokens == 1) return MultiplyTile<gguf::Format::name, 1>(tile, x, values, out);           \
+    MultiplyTile<gguf::Format::name, 2>(tile, x, values, out);                                   \
   }                                                                                              \
   FormatKernels Kernels##name() {                                                                \
     return {Unpack##name, ProductKernel<gguf::Format::name>(), Gemv##name, Pack##name};          \
