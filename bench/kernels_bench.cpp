@@ -103,8 +103,8 @@ size_t many_rows(const gguf::FormatInfo& format) {
   return kBytes / format.row_bytes(kValues) / kRowTile * kRowTile;
 }
 
-void gemv(benchmark::State& state, const gguf::FormatInfo& format, bool packed) {
-  Problem problem(format, many_rows(format), 1, packed);
+void gemv(benchmark::State& state, const gguf::FormatInfo& format, size_t tokens, bool packed) {
+  Problem problem(format, many_rows(format), tokens, packed);
   for (auto _ : state) problem.multiply();
   state.SetBytesProcessed(static_cast<int64_t>(state.iterations() * problem.bytes()));
 }
@@ -130,9 +130,10 @@ int main(int argc, char** argv) {
   namespace cpu = kernels::cpu;
   for (const gguf::FormatInfo& format : gguf::kFormats) {
     const std::string name(format.name);
-    benchmark::RegisterBenchmark(("gemv/" + name).c_str(), cpu::gemv, format, true);
+    benchmark::RegisterBenchmark(("gemv/" + name).c_str(), cpu::gemv, format, 1, true);
+    benchmark::RegisterBenchmark(("gemv-pair/" + name).c_str(), cpu::gemv, format, 2, true);
     benchmark::RegisterBenchmark(("gemm/" + name).c_str(), cpu::gemm, format);
-    benchmark::RegisterBenchmark(("gemv-mapped/" + name).c_str(), cpu::gemv, format, false);
+    benchmark::RegisterBenchmark(("gemv-mapped/" + name).c_str(), cpu::gemv, format, 1, false);
     benchmark::RegisterBenchmark(("pack/" + name).c_str(), cpu::pack, format);
   }
   benchmark::AddCustomContext("instruction_set", cpu::instruction_set());

@@ -167,8 +167,8 @@ std::string RunModel::memory() const {
     text += fmt::format(" ({} as far as it is used)", size_text(*used));
   }
   if (const auto usage = kernels::memory_usage()) {
-    text += fmt::format(", measured {} + {} mapped", size_text(usage->anonymous),
-                        size_text(usage->mapped));
+    text += fmt::format(", measured {} + {} mapped; peak {} of {}", size_text(usage->anonymous),
+                        size_text(usage->mapped), size_text(usage->peak), size_text(host.peak()));
   }
   for (const engine::HeapPlan& heap : fit_.plan.heaps) text += device_memory(heap);
   return text;

@@ -88,8 +88,8 @@ TEST_P(ProjectionTest, equalsTheReferenceWhereActivationsAreExact) {
 
 // What the rounding of normalized activations costs, as a part of y. F32 and F16 see the norm's
 // rounding only. BF16 rounds to 8 bits: an error of deviation 2^-9 / sqrt(3). A quantized format
-// rounds to a step of a = max|x| / 127 per 32 values: a / sqrt(12), with max|x| about 2.4
-// deviations of x. Six deviations each, for the largest of some 800 outputs.
+// rounds to a step of at most a = max|x| / 127 of 256 values: a / sqrt(12), with max|x| about 2.8
+// deviations of x. Five deviations each, for the largest of some 800 outputs.
 double rounding_error(Format format) {
   if (format == Format::BF16) return 6 * 0.0012;
   return gguf::info(format).is_float() ? 3e-6 : 6 * 0.0055;

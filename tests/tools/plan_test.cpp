@@ -338,6 +338,10 @@ TEST(PlanRun, comparesPlannedWithMeasured) {
   EXPECT_LE(used, planned.first) << result.err;
   EXPECT_LE(measured.second, planned.second) << result.err;
   EXPECT_GE(measured.second, planned.second - (8 << 20)) << result.err;
+  const size_t peak_at = result.err.rfind("; peak ") + 7, of_at = result.err.find(" of ", peak_at);
+  const auto peak = static_cast<double>(*parse_size(result.err.substr(peak_at, of_at - peak_at)));
+  EXPECT_GE(peak * 1.01, measured.first + measured.second) << result.err;
+  EXPECT_LE(peak, planned.first + planned.second) << result.err;
 }
 
 // As under ulimit -v, from too little to start threads to enough: an answer, or one line.
