@@ -59,6 +59,7 @@ void inject_faults(Api& api) {
   Hook<&Api::vkCreatePipelineCache, Fault::kNoMemory>::install(api);
   Hook<&Api::vkCreateShaderModule, Fault::kNoMemory>::install(api);
   Hook<&Api::vkCreateComputePipelines, Fault::kNoMemory>::install(api);
+  Hook<&Api::vkCreateQueryPool, Fault::kNoMemory>::install(api);
   Hook<&Api::vkQueueSubmit, Fault::kLost>::install(api);
   Hook<&Api::vkWaitSemaphores, Fault::kLost>::install(api);
 }

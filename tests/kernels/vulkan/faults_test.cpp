@@ -7,6 +7,7 @@
 #include <functional>
 
 #include "kernels/vulkan/device.h"
+#include "kernels/vulkan/stopwatch.h"
 #include "shaders/shared.h"
 #include "tests/kernels/vulkan/test_device.h"
 
@@ -20,6 +21,7 @@ Status use_a_device() {
   QUERN_TRY(const auto device,
             Device::create(test::vulkan_instance(), 0,
                            {.cache_folder = QUERN_VULKAN_CACHE, .patch = test::inject_faults}));
+  QUERN_TRY(const auto stopwatch, Stopwatch::make(*device, 2));
   QUERN_TRY(Buffer memory, Buffer::make(*device, 256, Memory::kDevice));
   const std::vector<uint32_t> zeros(64);
   QUERN_CHECK(memory.upload(0, std::as_bytes(std::span(zeros))));
@@ -45,6 +47,18 @@ int count_faults(Fault fault, const std::string& code, const std::function<Statu
 
 TEST(VulkanFaults, everyFailingAllocationIsAnError) {
   EXPECT_GE(count_faults(Fault::kNoMemory, "device-memory", use_a_device), 10);
+}
+
+// It is the loader's function, not one of the device's.
+TEST(VulkanFaults, aDeviceWithoutMemoryToStartIsAnError) {
+  const auto create = vkCreateDevice;
+  vkCreateDevice = [](VkPhysicalDevice, const VkDeviceCreateInfo*, const VkAllocationCallbacks*,
+                      VkDevice*) -> VkResult { return VK_ERROR_OUT_OF_DEVICE_MEMORY; };
+  const Status status = use_a_device();
+  vkCreateDevice = create;
+  ASSERT_FALSE(status);
+  EXPECT_EQ(status.error().code, "device-memory");
+  EXPECT_TRUE(use_a_device());
 }
 
 TEST(VulkanFaults, aLostDeviceIsAnError) {
