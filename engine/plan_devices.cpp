@@ -8,9 +8,6 @@
 namespace quern::engine {
 namespace {
 
-// What drivers allocate beside what they are asked for: at least a page for each of a few buffers.
-constexpr uint64_t kLeastSlack = 64 << 10;
-
 uint64_t times(uint64_t bytes, uint64_t count) {
   return bytes > 0 && count > kMostBytes / bytes ? kMostBytes : bytes * count;
 }
@@ -33,6 +30,7 @@ Status add_reference(HeapPlan& heap, const kernels::Program& part, const EngineO
        times(part.state_bytes(), state_slots(options, part))},
       {"workspace", Backing::kAnonymous, workspace},
       {"intermediate rows", Backing::kAnonymous, workspace, true}};
+  heap.terms.push_back({"slack", Backing::kAnonymous, heap.peak() / kSlackDivisor});
   return {};
 }
 
@@ -49,12 +47,17 @@ kernels::BlockCounts block_counts(const kernels::Program& part, const EngineOpti
 }
 
 Status add_vulkan(HeapPlan& heap, const kernels::Program& part, const EngineOptions& options) {
-  QUERN_TRY(const kernels::VulkanBytes all, kernels::vulkan_bytes(part, max_batch(options)));
-  QUERN_TRY(const auto cache,
-            kernels::vulkan_cache_bytes(part, options.cache, block_counts(part, options, 0)));
-  QUERN_TRY(const auto more,
-            kernels::vulkan_cache_bytes(part, options.cache, block_counts(part, options, 1)));
-  QUERN_TRY(const auto states, kernels::vulkan_state_bytes(part, state_slots(options, part)));
+  const uint64_t at_once = heap.max_allocation > 0 ? heap.max_allocation : UINT64_MAX;
+  const auto cache_bytes = [&](uint32_t spare) {
+    const kernels::BlockCounts blocks = block_counts(part, options, spare);
+    return kernels::vulkan_cache_bytes(part, options.cache, blocks, at_once);
+  };
+  QUERN_TRY(const kernels::VulkanBytes all,
+            kernels::vulkan_bytes(part, max_batch(options), at_once));
+  QUERN_TRY(const auto cache, cache_bytes(0));
+  QUERN_TRY(const auto more, cache_bytes(1));
+  QUERN_TRY(const auto states,
+            kernels::vulkan_state_bytes(part, state_slots(options, part), at_once));
   heap.terms = {{"weights", Backing::kDevice, all.weights},
                 {"key/value cache", Backing::kDevice, cache.all},
                 {"spare cache block", Backing::kDevice, more.all - cache.all},
@@ -82,8 +85,6 @@ Result<HeapPlan> plan_device(const DeviceProfile& device, const kernels::Program
   } else {
     QUERN_CHECK(add_vulkan(heap, part, options));
   }
-  const Backing backing = heap.terms[0].backing;
-  heap.terms.push_back({"slack", backing, heap.peak() / kSlackDivisor + kLeastSlack});
   return heap;
 }
 
@@ -96,9 +97,8 @@ Result<uint64_t> layer_cache_bytes(std::string_view device, const kernels::Heads
   if (device == kReferenceDevice) {
     return times(kernels::make_reference_backend()->cache_block_bytes(alone, type), blocks);
   }
-  const auto most = static_cast<uint32_t>(std::min<uint64_t>(blocks, UINT32_MAX));
-  QUERN_TRY(const auto bytes, kernels::vulkan_cache_bytes(alone, type, most));
-  return bytes.all;
+  QUERN_TRY(const uint64_t block, kernels::vulkan_cache_block_bytes(alone, type));
+  return times(block, blocks);
 }
 
 }  // namespace quern::engine

@@ -6,7 +6,7 @@
 
 namespace quern::engine {
 
-// Rounded up, so that what allocators add is within the plan.
+// Of memory from malloc: what it rounds up by. Vulkan devices need none (kernels/vulkan/buffer.h).
 inline constexpr uint64_t kSlackDivisor = 128;  // 0.8 %
 
 // Far above any machine, far below where sums of a few thousand terms would wrap.

@@ -34,7 +34,7 @@ Result<std::vector<VulkanDevice>> list_vulkan_devices();
 Result<size_t> find_vulkan_device(const std::vector<VulkanDevice>& devices,
                                   std::string_view wanted);
 
-// What a backend will allocate for a program on any device, known without opening one.
+// What a backend will allocate for a program, to the byte, known without opening a device.
 struct VulkanBytes {
   uint64_t weights = 0;
   uint64_t workspace = 0;  // intermediate results, and the tables of formats
@@ -47,11 +47,17 @@ struct VulkanBytes {
 struct VulkanCacheBytes {
   uint64_t all = 0, largest = 0;
 };
-// Error: "no-vulkan" in a build without it.
-Result<VulkanBytes> vulkan_bytes(const Program& program, const MaxBatch& max);
+// `at_once`: bytes that the device allocates at once, at most. Error: "no-vulkan" in a build
+// without it.
+Result<VulkanBytes> vulkan_bytes(const Program& program, const MaxBatch& max,
+                                 uint64_t at_once = UINT64_MAX);
 Result<VulkanCacheBytes> vulkan_cache_bytes(const Program& program, CacheType type,
-                                            const BlockCounts& blocks);
-Result<VulkanCacheBytes> vulkan_state_bytes(const Program& program, uint64_t slots);
+                                            const BlockCounts& blocks,
+                                            uint64_t at_once = UINT64_MAX);
+Result<VulkanCacheBytes> vulkan_state_bytes(const Program& program, uint64_t slots,
+                                            uint64_t at_once = UINT64_MAX);
+// Of one block in the caches of all layers, without what buffers are rounded up by.
+Result<uint64_t> vulkan_cache_block_bytes(const Program& program, CacheType type);
 
 // Bytes that backends have allocated on a device, now and at most so far; and bytes of results that
 // the CPU has read.

@@ -16,12 +16,17 @@ Result<size_t> find_vulkan_device(const std::vector<VulkanDevice>&, std::string_
   return not_built();
 }
 
-Result<VulkanBytes> vulkan_bytes(const Program&, const MaxBatch&) { return not_built(); }
+Result<VulkanBytes> vulkan_bytes(const Program&, const MaxBatch&, uint64_t) { return not_built(); }
 
-Result<VulkanCacheBytes> vulkan_cache_bytes(const Program&, CacheType, const BlockCounts&) {
+Result<VulkanCacheBytes> vulkan_cache_bytes(const Program&, CacheType, const BlockCounts&,
+                                            uint64_t) {
   return not_built();
 }
-Result<VulkanCacheBytes> vulkan_state_bytes(const Program&, uint64_t) { return not_built(); }
+Result<VulkanCacheBytes> vulkan_state_bytes(const Program&, uint64_t, uint64_t) {
+  return not_built();
+}
+
+Result<uint64_t> vulkan_cache_block_bytes(const Program&, CacheType) { return not_built(); }
 
 Result<VulkanUsage> vulkan_usage(size_t) { return not_built(); }
 

@@ -21,10 +21,13 @@ size_t Arena::add(uint64_t bytes) {
 uint64_t Arena::largest() const {
   uint64_t most = 0;
   for (const Part& part : parts_) most = std::max(most, taken(part.bytes));
-  return most;
+  return Buffer::allocated(most);
 }
 
-uint64_t Arena::bytes() const { return std::accumulate(sizes_.begin(), sizes_.end(), uint64_t{0}); }
+uint64_t Arena::bytes() const {
+  return std::accumulate(sizes_.begin(), sizes_.end(), uint64_t{0},
+                         [](uint64_t sum, uint64_t size) { return sum + Buffer::allocated(size); });
+}
 
 Status Arena::allocate(Device& device, Memory memory) {
   for (const uint64_t size : sizes_) {

@@ -16,14 +16,16 @@ class Arena {
   static constexpr uint64_t kAlignment = 256;
   static constexpr uint64_t kTail = 64;
 
-  explicit Arena(uint64_t max_allocation) : max_allocation_(max_allocation) {}
+  // `max_allocation`: bytes that the device allocates at once, at most.
+  explicit Arena(uint64_t max_allocation)
+      : max_allocation_(max_allocation / Buffer::kGranule * Buffer::kGranule) {}
 
   // Plans a range; returns its index.
   size_t add(uint64_t bytes);
   size_t size() const { return parts_.size(); }  // how many ranges
-  // Of all buffers.
+  // That allocate() takes, for all buffers.
   uint64_t bytes() const;
-  // Of the largest range: a buffer must hold that much.
+  // Of the smallest buffer that holds the largest range.
   uint64_t largest() const;
 
   // Errors: "device-memory" (also for a range beyond what the device allocates at once), and those

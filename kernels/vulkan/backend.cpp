@@ -26,8 +26,10 @@ class VulkanBackend final : public Backend {
   }
 
   uint64_t workspace_bytes(const Program& program, const MaxBatch& max) const override {
-    const vulkan::Workspace::Bytes bytes = vulkan::Workspace::bytes(program, max);
-    return bytes.device + bytes.upload + bytes.readback + vulkan::BatchRows::bytes(program, max);
+    const uint64_t at_once = device_->caps().max_allocation;
+    const vulkan::Workspace::Bytes bytes = vulkan::Workspace::bytes(program, max, at_once);
+    return bytes.device + bytes.upload + bytes.readback +
+           vulkan::BatchRows::bytes(program, max, at_once);
   }
   uint64_t cache_block_bytes(const Program& program, CacheType type) const override {
     return vulkan::VulkanCache::block_bytes(program, type);

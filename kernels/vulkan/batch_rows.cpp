@@ -49,8 +49,8 @@ BatchRows::BatchRows(const Program& program, const MaxBatch& max, uint64_t max_a
   for (const Rope& rope : ropes_) arena_.add(rope.frequencies.size() * max.rows * 8);
 }
 
-uint64_t BatchRows::bytes(const Program& program, const MaxBatch& max) {
-  return BatchRows(program, max, UINT64_MAX).arena_.bytes();
+uint64_t BatchRows::bytes(const Program& program, const MaxBatch& max, uint64_t max_allocation) {
+  return BatchRows(program, max, max_allocation).arena_.bytes();
 }
 
 Result<BatchRows> BatchRows::make(Device& device, const Program& program, const MaxBatch& max) {

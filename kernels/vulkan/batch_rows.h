@@ -29,7 +29,8 @@ uint32_t round_rows(uint32_t rows, uint32_t most);
 
 class BatchRows {
  public:
-  static uint64_t bytes(const Program& program, const MaxBatch& max);
+  // That make() takes of a device that allocates so much at once.
+  static uint64_t bytes(const Program& program, const MaxBatch& max, uint64_t max_allocation);
   static Result<BatchRows> make(Device& device, const Program& program, const MaxBatch& max);
 
   // No earlier run may still be under way.

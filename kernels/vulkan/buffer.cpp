@@ -61,7 +61,7 @@ std::optional<uint32_t> choose_type(const VkPhysicalDeviceMemoryProperties& memo
 Result<Buffer> Buffer::make(Device& device, uint64_t bytes, Memory memory) {
   Buffer buffer;
   buffer.device_ = &device;
-  buffer.bytes_ = std::max<uint64_t>(bytes, 4);
+  buffer.bytes_ = bytes;
   QUERN_CHECK(buffer.allocate(memory));
   return buffer;
 }
@@ -71,7 +71,7 @@ Status Buffer::allocate(Memory memory) {
   const Api& vk = device_->api();
   VkBufferCreateInfo info = {};
   info.sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO;
-  info.size = bytes_;
+  info.size = allocated(bytes_);
   info.usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT |
                VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT;
   QUERN_CHECK(check(vk.vkCreateBuffer(device_->handle(), &info, nullptr, &handle_), kWhat));

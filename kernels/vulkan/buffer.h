@@ -19,8 +19,15 @@ enum class Memory { kDevice, kUpload, kReadback };
 class Buffer {
  public:
   Buffer() = default;
-  // At least 4 bytes, with memory of its own. Errors: "device-memory", "out-of-memory", "vulkan".
+  // Memory of its own, allocated(bytes) of it. Errors: "device-memory", "out-of-memory", "vulkan".
   static Result<Buffer> make(Device& device, uint64_t bytes, Memory memory);
+  // Bytes that a device takes for a buffer of so many: drivers align buffers to far less than this
+  // granule, so it is known before there is a device. None is empty.
+  static constexpr uint64_t kGranule = 64 << 10;
+  static constexpr uint64_t allocated(uint64_t bytes) {
+    return bytes > kGranule ? (bytes + kGranule - 1) / kGranule * kGranule : kGranule;
+  }
+
   Buffer(Buffer&& other) noexcept { *this = std::move(other); }
   Buffer& operator=(Buffer&& other) noexcept;
   ~Buffer();

@@ -47,14 +47,15 @@ uint64_t VulkanCache::block_bytes(const Program& program, CacheType type) {
 }
 
 VulkanCache::Bytes VulkanCache::bytes(const Program& program, CacheType type,
-                                      const BlockCounts& blocks) {
-  Arena arena(UINT64_MAX);
+                                      const BlockCounts& blocks, uint64_t max_allocation) {
+  Arena arena(max_allocation);
   add_parts(arena, program, part_bytes(program, type), blocks);
   return {arena.bytes(), arena.largest()};
 }
 
-VulkanCache::Bytes VulkanCache::state_bytes(const Program& program, uint64_t slots) {
-  Arena arena(UINT64_MAX);
+VulkanCache::Bytes VulkanCache::state_bytes(const Program& program, uint64_t slots,
+                                            uint64_t max_allocation) {
+  Arena arena(max_allocation);
   for (const uint32_t floats : program.states) arena.add(floats * slots * sizeof(float));
   return {arena.bytes(), arena.largest()};
 }

@@ -18,15 +18,16 @@ class VulkanCache final : public Cache {
   // Of all layers.
   static uint64_t block_bytes(const Program& program, CacheType type);
 
-  // Of all ranges, and of the largest one.
+  // Of all buffers, and see Arena.
   struct Bytes {
     uint64_t all, largest;
   };
   // Of a cache of so many blocks.
-  static Bytes bytes(const Program& program, CacheType type, const BlockCounts& blocks);
+  static Bytes bytes(const Program& program, CacheType type, const BlockCounts& blocks,
+                     uint64_t max_allocation);
 
   // Of the states in so many slots.
-  static Bytes state_bytes(const Program& program, uint64_t slots);
+  static Bytes state_bytes(const Program& program, uint64_t slots, uint64_t max_allocation);
 
   uint64_t bytes() const override { return arena_.bytes() + states_.bytes(); }
   // A failure of the device is kept for the next run, as this cannot return it.

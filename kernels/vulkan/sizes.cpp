@@ -11,25 +11,31 @@
 
 namespace quern::kernels {
 
-Result<VulkanBytes> vulkan_bytes(const Program& program, const MaxBatch& max) {
-  const vulkan::Workspace::Bytes workspace = vulkan::Workspace::bytes(program, max);
-  return VulkanBytes{.weights = vulkan::Weights::bytes(program, UINT64_MAX),
-                     .workspace = workspace.device + vulkan::codebook_bytes().size(),
-                     .uploads = workspace.upload + vulkan::BatchRows::bytes(program, max),
-                     .readbacks = workspace.readback,
-                     .staging = vulkan::Device::kStagingBytes,
-                     .largest = std::max(vulkan::Weights::largest(program), workspace.largest)};
+Result<VulkanBytes> vulkan_bytes(const Program& program, const MaxBatch& max, uint64_t at_once) {
+  const vulkan::Workspace::Bytes workspace = vulkan::Workspace::bytes(program, max, at_once);
+  return VulkanBytes{
+      .weights = vulkan::Weights::bytes(program, at_once),
+      .workspace = workspace.device + vulkan::Buffer::allocated(vulkan::codebook_bytes().size()),
+      .uploads = workspace.upload + vulkan::BatchRows::bytes(program, max, at_once),
+      .readbacks = workspace.readback,
+      .staging = vulkan::Buffer::allocated(vulkan::Device::kStagingBytes),
+      .largest = std::max(vulkan::Weights::largest(program), workspace.largest)};
 }
 
 Result<VulkanCacheBytes> vulkan_cache_bytes(const Program& program, CacheType type,
-                                            const BlockCounts& blocks) {
-  const auto [all, largest] = vulkan::VulkanCache::bytes(program, type, blocks);
+                                            const BlockCounts& blocks, uint64_t at_once) {
+  const auto [all, largest] = vulkan::VulkanCache::bytes(program, type, blocks, at_once);
   return VulkanCacheBytes{all, largest};
 }
 
-Result<VulkanCacheBytes> vulkan_state_bytes(const Program& program, uint64_t slots) {
-  const auto [all, largest] = vulkan::VulkanCache::state_bytes(program, slots);
+Result<VulkanCacheBytes> vulkan_state_bytes(const Program& program, uint64_t slots,
+                                            uint64_t at_once) {
+  const auto [all, largest] = vulkan::VulkanCache::state_bytes(program, slots, at_once);
   return VulkanCacheBytes{all, largest};
+}
+
+Result<uint64_t> vulkan_cache_block_bytes(const Program& program, CacheType type) {
+  return vulkan::VulkanCache::block_bytes(program, type);
 }
 
 Result<VulkanUsage> vulkan_usage(size_t device) {

@@ -96,8 +96,9 @@ Workspace::Workspace(const Program& program, const MaxBatch& max, uint64_t max_a
   counters_ = arena_.add(counters);
 }
 
-Workspace::Bytes Workspace::bytes(const Program& program, const MaxBatch& max) {
-  const Workspace plan(program, max, UINT64_MAX);
+Workspace::Bytes Workspace::bytes(const Program& program, const MaxBatch& max,
+                                  uint64_t max_allocation) {
+  const Workspace plan(program, max, max_allocation);
   return {plan.arena_.bytes(), plan.upload_.bytes(), plan.readback_.bytes(),
           std::max({plan.arena_.largest(), plan.upload_.largest(), plan.readback_.largest()})};
 }

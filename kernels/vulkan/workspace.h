@@ -16,7 +16,7 @@ class Workspace {
   struct Bytes {
     uint64_t device, upload, readback, largest;
   };
-  static Bytes bytes(const Program& program, const MaxBatch& max);
+  static Bytes bytes(const Program& program, const MaxBatch& max, uint64_t max_allocation);
   static Result<Workspace> make(Device& device, const Program& program, const MaxBatch& max);
 
   // f32 [rows][width].
