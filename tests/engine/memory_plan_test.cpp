@@ -2,145 +2,28 @@
 #include "engine/memory_plan.h"
 
 #include <gtest/gtest.h>
-#include <malloc.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <optional>
-
-#include "engine/session.h"
 #include "engine/synthetic_model.h"
-#include "engine/tokenizer/tokenizer.h"
-#include "kernels/system_memory.h"
+#include "tests/engine/memory_growth.h"
 
 namespace quern::engine {
 namespace {
 
-constexpr uint64_t kMiB = 1 << 20, kGiB = 1 << 30;
+constexpr uint64_t kGiB = 1 << 30;
+using test::Configuration;
+using test::Growth;
 using enum kernels::CacheType;
 using enum kernels::WeightHome;
 
-struct Configuration {
-  std::string_view shape, mix;
-  uint32_t context;
-  kernels::CacheType cache = kernels::CacheType::kF16;
-  uint32_t batch = 512, sequences = 1;
-  size_t threads = 2;
-  const char* tokenizer = "no_vocab";
-  uint32_t tokens = 0;  // of a made-up vocabulary
-  bool fill = false;    // the whole context instead of one step of it
-  kernels::WeightHome weights = kernels::WeightHome::kPacked;
-  uint32_t moved = 0;  // layers on the reference device
-};
-
-void PrintTo(const Configuration& c, std::ostream* out) {
-  *out << c.shape << ' ' << c.mix << " ctx " << c.context << " kv " << static_cast<int>(c.cache)
-       << " batch " << c.batch << " x" << c.sequences << " threads " << c.threads << ' '
-       << c.tokenizer << ' ' << c.tokens << (c.weights == kMapped ? " mapped" : "") << " moved "
-       << c.moved;
-}
-
-// Much cache for few weights.
-constexpr SyntheticShape kWide = {"wide", "llama", 8, 64, 64, 8, 8, 128, 96, 4096, 10000};
-
-// Numbers in a system of 26 four-letter digits, so that most are longer than a std::string holds
-// itself; each merges from its first digits and its last one. Some are special.
-void add_vocabulary(gguf::Writer& writer, const char* model, uint32_t count) {
-  std::vector<std::string> tokens, merges;
-  std::vector<int32_t> types;
-  for (uint32_t i = 0; i < count; ++i) {
-    const std::string digit = "dig" + std::string(1, static_cast<char>('a' + i % 26));
-    const bool one_digit = i < 26;
-    tokens.push_back(one_digit ? digit : tokens[i / 26 - 1] + digit);
-    if (!one_digit) merges.push_back(tokens[i / 26 - 1] + " " + digit);
-    types.push_back(i % 500 == 0 ? 3 : 1);
-  }
-  writer.set("tokenizer.ggml.model", gguf::Writer::Scalar(std::string(model)));
-  writer.set("tokenizer.ggml.pre", gguf::Writer::Scalar(std::string("llama-bpe")));
-  writer.set("tokenizer.ggml.tokens", gguf::Writer::Array(tokens));
-  writer.set("tokenizer.ggml.token_type", gguf::Writer::Array(types));
-  writer.set("tokenizer.ggml.merges", gguf::Writer::Array(merges));
-}
-
-gguf::File model_of(const Configuration& c) {
-  const SyntheticShape& shape = c.shape == "wide" ? kWide : *find_synthetic_shape(c.shape);
-  gguf::Writer writer = synthetic_model(shape, *find_mix(c.mix), 1);
-  if (c.tokens > 0) add_vocabulary(writer, c.tokenizer, c.tokens);
-  return *writer.outline("model");
-}
-
-// Bytes beyond what the process had before: planned without its own base (at most, without a long
-// prompt, and as far as the test uses it), allocated, and resident.
-struct Growth {
-  uint64_t peak, steady, used, allocated, resident;
-  uint64_t packed;  // in all but what malloc knows
-};
-
-uint64_t allocated() {
-  const struct mallinfo2 info = mallinfo2();
-  return info.uordblks + info.hblkhd;
-}
-
-Placement placement_of(const Configuration& c) {
-  if (c.moved == 0) return {};
-  return {.devices = {std::string(kReferenceDevice)}, .layers = c.moved, .rules = {}};
-}
-
-// Loads the model, computes a prompt and 2 tokens.
-Growth measure(const Configuration& c) {
-  ::malloc_trim(0);  // free memory of earlier tests would be used again and not show as growth
-  const uint64_t before = allocated(), resident = kernels::memory_usage()->anonymous;
-  gguf::File file = model_of(c);
-  ::malloc_trim(0);  // what the writer of the model took
-  const auto header =
-      static_cast<uint64_t>(file.tensors()[0].bytes.data() - file.parts()[0].bytes.data());
-  const EngineOptions options{.threads = c.threads,
-                              .context = c.context,
-                              .cache = c.cache,
-                              .batch_rows = c.batch,
-                              .sequences = c.sequences,
-                              .weights = c.weights,
-                              .placement = placement_of(c),
-                              .check_weights = false};
-  const auto model = read_model(file);
-  const MemoryPlan plan = *plan_memory(file, *model, options);
-  const auto tokenizer = Tokenizer::from_file(file);
-  EXPECT_TRUE(tokenizer);
-  const auto engine = Engine::load(std::move(file), options);
-  std::vector<Session> sessions;
-  const CancelToken never{false};
-  const uint32_t prompt = c.fill ? c.context - 8 : std::min({c.batch, c.context / 2, 48u});
-  for (uint32_t i = 0; i < c.sequences; ++i) {
-    sessions.emplace_back(**engine, Sampler({.temperature = 0.5f, .top_k = 0}),
-                          (*engine)->vocabulary());
-    EXPECT_TRUE(sessions[i].prefill(std::vector<int32_t>(prompt, 1), never));
-    for (int k = 0; k < 2; ++k) EXPECT_TRUE(sessions[i].decode(never));
-  }
-  uint64_t peak = 0, transient = 0;
-  for (const HeapPlan& heap : plan.heaps) {
-    peak += heap.bytes(Backing::kAnonymous) - heap.bytes("process");
-    transient += heap.peak() - heap.steady();
-  }
-  const uint64_t blocks = (prompt + 2 + kernels::kBlockPositions - 1) / kernels::kBlockPositions;
-  const Use use{blocks * c.sequences, prompt + 2, std::min(prompt, c.batch),
-                uint64_t{c.sequences} * (prompt / c.batch + 3)};
-  uint64_t used = *used_bytes(*model, plan, use) - plan.host().bytes("process");
-  for (size_t i = 1; i < plan.heaps.size(); ++i) used += plan.heaps[i].bytes(Backing::kAnonymous);
-  return {peak,
-          peak - transient,
-          used,
-          allocated() - before,
-          kernels::memory_usage()->anonymous - resident - header,
-          plan.host().bytes("packed weights")};
-}
-
-// The same in a child process, so that nothing of an earlier configuration is in the way.
+// Measured in a child process, so that nothing of an earlier configuration is in the way.
 Growth measure_alone(const Configuration& c) {
   int ends[2];
   EXPECT_EQ(::pipe(ends), 0);
   const pid_t child = ::fork();
   if (child == 0) {
-    const Growth growth = measure(c);
+    const Growth growth = measure(c, options_of(c));
     const bool sent = ::write(ends[1], &growth, sizeof growth) == sizeof growth;
     ::_exit(sent && !testing::Test::HasFailure() ? 0 : 1);
   }
@@ -205,16 +88,7 @@ TEST_P(MemoryPlanTest, isWhatIsTaken) {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
   GTEST_SKIP() << "sanitizers have their own allocator";
 #endif
-  const Growth growth = measure_alone(GetParam());
-  const uint64_t tolerance = std::max(growth.peak / 50, 8 * kMiB);
-  EXPECT_LE(growth.allocated + growth.packed, growth.peak);
-  EXPECT_GE(growth.allocated + growth.packed + tolerance, growth.steady);
-  EXPECT_LE(growth.resident, growth.used);
-  EXPECT_LE(growth.used, growth.peak);
-  EXPECT_GE(growth.resident + std::max(growth.used / 50, 8 * kMiB), growth.used);
-  if (GetParam().fill) {
-    EXPECT_GE(growth.resident + tolerance, growth.steady);
-  }
+  expect_as_planned(measure_alone(GetParam()), GetParam().fill);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, MemoryPlanTest, testing::ValuesIn(kConfigurations));

@@ -1,9 +1,10 @@
-// The plan of a device's heap against what its backend allocates.
+// The plan of a device's heap against what its backend allocates, and of host and device together.
 #include <gtest/gtest.h>
 
 #include "engine/memory_plan.h"
 #include "kernels/vulkan.h"
 #include "kernels/vulkan/arena.h"
+#include "tests/engine/memory_growth.h"
 #include "tests/golden_path.h"
 #include "tests/kernels/vulkan/test_device.h"
 
@@ -47,6 +48,60 @@ TEST(VulkanPlan, isWhatADeviceAllocates) {
                            .placement = {.devices = {"vulkan:0"}, .layers = layers, .rules = {}}});
       }
     }
+  }
+}
+
+using test::Configuration;
+
+// Small models of three kinds and one with more cache than weights, at three contexts and cache
+// types, with no, half and all layers on the device, packed and mapped; and some that are larger.
+std::vector<Configuration> configurations() {
+  using enum kernels::WeightHome;
+  std::vector<Configuration> all;
+  for (const auto& [shape, layers] :
+       {std::pair{"tiny", 2u}, {"tiny-moe", 2u}, {"tiny-hybrid", 4u}, {"wide", 8u}}) {
+    for (const auto& [context, cache] :
+         {std::pair{64u, CacheType::kF16}, {512u, CacheType::kF32}, {2048u, CacheType::kQ8_0}}) {
+      for (const uint32_t moved : {0u, layers / 2, layers}) {
+        const bool mapped = all.size() % 2 == 1;
+        all.push_back({.shape = shape,
+                       .mix = mapped ? "Q8_0" : "Q4_K_M",
+                       .context = context,
+                       .cache = cache,
+                       .batch = 16,
+                       .weights = mapped ? kMapped : kPacked,
+                       .moved = moved});
+      }
+    }
+  }
+  all.push_back(
+      {.shape = "wide", .mix = "F16", .context = 256, .cache = CacheType::kF32, .fill = true});
+  all.back().moved = 4;
+  all.push_back({.shape = "wide", .mix = "F16", .context = 4096, .batch = 16, .moved = 8});
+  all.push_back({.shape = "qwen2-0.5b", .mix = "Q4_0", .context = 4096, .batch = 4, .moved = 2});
+  for (Configuration& c : all) c.device = "vulkan:0";
+  return all;
+}
+
+// Growth after the device is open and has compiled its kernels, which drivers keep as memory of
+// their own: everything is done twice, and the second time counts. A software device's memory is
+// the process's: the device says how much it is, so that it counts once.
+TEST(VulkanPlan, ofHostAndDeviceIsWhatIsTaken) {
+#if defined(__SANITIZE_ADDRESS__)
+  GTEST_SKIP() << "sanitizers have their own allocator";
+#endif
+  const test::DeviceUse device{{*describe_device("vulkan:0")},
+                               [] { return kernels::vulkan_usage(0)->now; }};
+  if (!device.profiles[0].in_host) GTEST_SKIP() << "a device with memory of its own";
+  for (const Configuration& c : configurations()) {
+    SCOPED_TRACE(testing::PrintToString(c));
+    EngineOptions options = options_of(c);
+    options.open_device = test::open_shared_device;
+    measure(c, options, device);
+    const test::Growth growth = measure(c, options, device);
+    expect_as_planned(growth, c.fill);
+    EXPECT_EQ(growth.device_taken, growth.device);
+    EXPECT_LE(growth.allocated - growth.device_taken, growth.peak - growth.device);
   }
 }
 
