@@ -17,7 +17,7 @@ namespace {
 
 // What the program itself takes before it loads anything: the data of its libraries and the first
 // heap; and code, which are pages of files. Drivers of devices come on top.
-constexpr uint64_t kProcessBytes = 3 << 19, kProgramBytes = 12 << 20;
+constexpr uint64_t kProcessBytes = 3 << 19, kProgramBytes = 14 << 20;
 // A prompt: its text, the word cache of the tokenizer, ids, rows.
 constexpr uint64_t kPromptBytes = 1 << 20;
 constexpr uint64_t kPromptBytesPerToken = 48;

@@ -196,10 +196,12 @@ Result<File> File::from_header(std::span<const std::byte> header, uint64_t size,
   return from_contents(std::move(contents), std::move(name));
 }
 
-File::File(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+File::File(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
 File::File(File&&) noexcept = default;
 File& File::operator=(File&&) noexcept = default;
 File::~File() = default;
+
+File File::share() const { return File(impl_); }
 
 const std::string& File::path() const { return impl_->parts[0].path; }
 uint32_t File::version() const { return impl_->parts[0].version; }

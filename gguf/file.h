@@ -141,6 +141,8 @@ class File {
   File(File&&) noexcept;
   File& operator=(File&&) noexcept;
   ~File();
+  // The same file once more; its contents stay until the last of both goes.
+  File share() const;
 
   // Whether what was read since the file was opened, and what will be, is the file that was
   // checked. Costs a system call per part; ask after every use of tensor bytes. Error:
@@ -174,8 +176,8 @@ class File {
   struct Impl;
   struct Assembler;
   static Result<File> from_contents(Contents contents, std::string name);
-  explicit File(std::unique_ptr<Impl> impl);
-  std::unique_ptr<Impl> impl_;
+  explicit File(std::shared_ptr<const Impl> impl);
+  std::shared_ptr<const Impl> impl_;
 };
 
 }  // namespace quern::gguf

@@ -144,6 +144,7 @@ void add_sampling_options(CLI::App& command, RunOptions& options) {
             },
             std::string(help))
         ->expected(1)
+        ->allow_extra_args(false)  // what follows may be MODEL
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
         ->option_text(type)
         ->group("Sampling");
@@ -157,6 +158,7 @@ void add_sampling_options(CLI::App& command, RunOptions& options) {
                   "text that a repetition does not extend across (repeatable; default: newline, "
                   "colon, quote, asterisk)")
       ->expected(1)
+      ->allow_extra_args(false)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
       ->option_text("TEXT")
       ->group("Sampling");

@@ -69,19 +69,19 @@ RunModel::RunModel(RunModelOptions options, const engine::CancelToken& cancel, L
       template_(std::move(chat_template)),
       session_(new_session(engine::Sampler())) {}
 
-Result<RunModel::Loaded> RunModel::load_engine(const RunModelOptions& options) {
-  gguf::OpenOptions open = options.open;
+Result<RunModel::Loaded> RunModel::load_engine(const RunModelOptions& options, gguf::File file,
+                                               uint64_t held) {
   std::vector<std::string> warnings;
-  QUERN_TRY(gguf::File file, open_file(options.path, open, warnings));
   QUERN_TRY(const engine::Model model, engine::read_model(file));
   engine::EngineOptions asked = options.engine;
   QUERN_TRY(std::string missing, engine::leave_out_missing(asked.placement));
   if (!missing.empty()) warnings.push_back(std::move(missing));
   PlanRequest request{.engine = std::move(asked),
-                      .access = open.access,
+                      .access = options.open.access,
                       .freedom = options.freedom,
                       .budget = memory_budget(options.ram),
                       .force = options.force};
+  if (request.budget && options.ram == 0) request.budget->bytes += held;
   QUERN_CHECK(find_devices(request, options.vram));
   QUERN_CHECK(find_speeds(request, model));
   QUERN_TRY(engine::Fit fit, plan_within_budget(file, model, request));
@@ -93,7 +93,10 @@ Result<RunModel::Loaded> RunModel::load_engine(const RunModelOptions& options) {
 
 Result<std::unique_ptr<RunModel>> RunModel::load(RunModelOptions options,
                                                  const engine::CancelToken& cancel) {
-  QUERN_TRY(Loaded loaded, load_engine(options));
+  std::vector<std::string> warnings;
+  QUERN_TRY(gguf::File opened, open_file(options.path, options.open, warnings));
+  QUERN_TRY(Loaded loaded, load_engine(options, std::move(opened), 0));
+  loaded.warnings.insert(loaded.warnings.begin(), warnings.begin(), warnings.end());
   const gguf::File& file = loaded.engine->file();
   // Only the first load looks at the weights and shows how far it is.
   options.engine.check_weights = false;
@@ -137,7 +140,10 @@ Status RunModel::set_context(uint32_t positions) {
   RunModelOptions options = options_;
   options.engine.context = positions;
   options.freedom.context = false;
-  QUERN_TRY(Loaded loaded, load_engine(options));
+  // The file is the same: a copy of it (--no-mmap) need not be made again.
+  const bool copied = options.open.access == gguf::OpenOptions::Access::kRead;
+  const gguf::File& file = engine_->file();
+  QUERN_TRY(Loaded loaded, load_engine(options, file.share(), copied ? file.size_bytes() : 0));
   options_ = std::move(options);
   request_ = std::move(loaded.request);
   fit_ = std::move(loaded.fit);

@@ -66,7 +66,8 @@ class RunModel : public Generator {
     engine::Fit fit;
     std::vector<std::string> warnings;
   };
-  static Result<Loaded> load_engine(const RunModelOptions& options);
+  // `file`: opened as the options say. `held`: bytes of it that are in anonymous memory already.
+  static Result<Loaded> load_engine(const RunModelOptions& options, gguf::File file, uint64_t held);
   RunModel(RunModelOptions options, const engine::CancelToken& cancel, Loaded loaded,
            engine::Tokenizer tokenizer, std::optional<engine::ChatTemplate> chat_template);
 

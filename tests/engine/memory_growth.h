@@ -130,10 +130,7 @@ struct DeviceUse {
 // Loads the model, computes a prompt and 2 tokens in each session.
 inline Growth measure(const Configuration& c, const engine::EngineOptions& options,
                       const DeviceUse& device = {}) {
-  // Free memory of earlier tests would be used again and not show as growth, and large blocks would
-  // come from it, resident before they are used.
-  ::mallopt(M_MMAP_THRESHOLD, 128 << 10);
-  ::malloc_trim(0);
+  ::malloc_trim(0);  // free memory of earlier tests would be used again and not show as growth
   const uint64_t before = allocated(), resident = kernels::memory_usage()->anonymous;
   const uint64_t on_device = device.bytes();
   gguf::File file = model_of(c);

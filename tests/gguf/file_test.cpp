@@ -9,6 +9,7 @@
 #include <cstring>
 #include <ctime>
 #include <filesystem>
+#include <memory>
 
 #include "gguf/writer.h"
 #include "tests/corpus/corpus.h"
@@ -89,6 +90,20 @@ TEST(File, staysValidWhenMoved) {
   EXPECT_EQ(second.find("tokens"), tokens);
   EXPECT_EQ(tokens->string_at(2), std::string_view("\0\xFF", 2));
   EXPECT_EQ(test::read_everything(second), expected);
+}
+
+TEST(File, keepsItsContentsWhileItIsShared) {
+  const test::TemporaryFolder folder;
+  const std::string path = folder.write("m.gguf", test::seeds()[3].bytes());
+  for (const Access access : {Access::kMap, Access::kRead}) {
+    auto first = std::make_unique<File>(File::open(path, {.access = access}).value());
+    const uint64_t expected = test::read_everything(*first);
+    const File second = first->share();
+    EXPECT_EQ(second.tensors()[0].bytes.data(), first->tensors()[0].bytes.data());
+    first.reset();
+    EXPECT_EQ(test::read_everything(second), expected);
+    EXPECT_TRUE(second.check_unchanged());
+  }
 }
 
 TEST(File, keepsPlainNumbersApartFromWeights) {

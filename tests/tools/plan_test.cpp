@@ -279,7 +279,7 @@ TEST(Plan, refusesWrongProfilesInOneLine) {
 }
 
 TEST(PlanRun, refusesWhatDoesNotFitAndNamesWhatWould) {
-  const auto result = run_program({"run", kModel, "-p", "Hello!", "--ram", "27680K", "--ctx", "512",
+  const auto result = run_program({"run", kModel, "-p", "Hello!", "--ram", "29728K", "--ctx", "512",
                                    "--kv", "f32", "--threads", "2"});
   EXPECT_EQ(result.exit_code, 1);
   EXPECT_EQ(result.out, "");
@@ -305,7 +305,7 @@ TEST(PlanRun, runsItAnywayWhenForced) {
 
 TEST(PlanRun, saysWhatItChangedToFit) {
   const auto result = run_program({"run", kModel, "-p", "Hello!", "-n", "2", "--temp", "0", "--ram",
-                                   "27680K", "--threads", "2"});
+                                   "29728K", "--threads", "2"});
   EXPECT_EQ(result.exit_code, 0) << result.err;
   EXPECT_THAT(result.err, HasSubstr("key/value cache q8_0 instead of f16: as asked it would need"));
 }

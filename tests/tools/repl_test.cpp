@@ -11,6 +11,7 @@
 #include <filesystem>
 
 #include "tests/temporary_folder.h"
+#include "tools/sizes.h"
 
 namespace quern {
 namespace {
@@ -57,8 +58,8 @@ class Terminal {
     ASSERT_EQ(::write(master_, keys.data(), keys.size()), static_cast<ssize_t>(keys.size()));
   }
 
-  // Reads until `text` has appeared after what was expected before.
-  bool expect(const std::string& text) {
+  // Reads until `text` has appeared after what was expected before; `skipped` is what came before.
+  bool expect(const std::string& text, std::string* skipped = nullptr) {
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::minutes(1);
     size_t found;
     while ((found = output_.find(text, seen_)) == std::string::npos) {
@@ -67,6 +68,7 @@ class Terminal {
         return false;
       }
     }
+    if (skipped) *skipped = output_.substr(seen_, found - seen_);
     seen_ = found + text.size();
     return true;
   }
@@ -142,6 +144,44 @@ TEST_F(Repl, keepsTheCacheOfEarlierTurns) {
   terminal.type("/retry\r");
   terminal.expect("7 plus 5 is 12.");
   terminal.expect("(0 kept from before)");
+}
+
+// A new context reads no file: with --no-mmap that would be a long wait that Ctrl-C cannot end.
+TEST_F(Repl, setsAContextWithoutReadingTheFileAgain) {
+  const std::string path = state_.file("model.gguf");
+  std::filesystem::copy_file(QUERN_SOURCE_DIR "/models/quern-tiny-stories-Q4_K_M.gguf", path);
+  Terminal terminal(state_, {"--no-mmap", path});
+  ASSERT_TRUE(terminal.expect("> "));
+  std::filesystem::remove(path);
+  terminal.type("/set ctx 256\r");
+  ASSERT_TRUE(terminal.expect("/256] > "));
+  terminal.type("What is 7 plus 5?\r");
+  terminal.expect("7 plus 5 is 12.");
+}
+
+// Pages of files, of the model and of the program with its libraries, are no more than planned,
+// after two loads and the code of several commands.
+TEST_F(Repl, measuresNoMoreOfFilesThanPlanned) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "sanitizers are libraries of their own";
+#endif
+  Terminal terminal(state_, {});
+  terminal.expect("> ");
+  terminal.type("What is 7 plus 5?\r");
+  terminal.expect("7 plus 5 is 12.");
+  terminal.type("/set ctx 256\r");
+  terminal.expect("/256] > ");
+  terminal.type("Hello!\r");
+  terminal.expect("tell you a story?");
+  terminal.type("/plan\r");
+  std::string planned, measured;
+  ASSERT_TRUE(terminal.expect("memory planned ") && terminal.expect(" + ") &&
+              terminal.expect(" mapped", &planned) && terminal.expect("measured ") &&
+              terminal.expect(" + ") && terminal.expect(" mapped", &measured));
+  const uint64_t most = tools::parse_size(planned).value_or(0);
+  const uint64_t pages = tools::parse_size(measured).value_or(UINT64_MAX);
+  EXPECT_LE(pages, most);
+  EXPECT_GE(pages + (8 << 20), most);
 }
 
 TEST_F(Repl, ctrlCStopsAnAnswer) {

@@ -57,6 +57,19 @@ TEST(Run, takesThePromptFromAnOptionOrAFile) {
   EXPECT_EQ(run_program(run({"--temp", "0", "-f", path}), "ignored").out, "The sky is blue.\n");
 }
 
+TEST(Run, takesTheModelAfterTheValueOfAnOption) {
+  const std::string model = QUERN_SOURCE_DIR "/models/quern-tiny-stories-Q4_K_M.gguf";
+  const std::vector<std::string> ask = {"-p", "What colour is the sky?"};
+  for (const std::vector<std::string>& options :
+       {std::vector<std::string>{"--temp", "0", model},
+        {"--temp", "0", "--dry-breaker", "x", model},
+        {"--logit-bias", "7=0", "--logit-bias", "8=0", "--temp", "0", model}}) {
+    std::vector<std::string> arguments = run(options);
+    arguments.insert(arguments.end(), ask.begin(), ask.end());
+    EXPECT_EQ(run_program(arguments).out, "The sky is blue.\n") << options[2];
+  }
+}
+
 TEST(Run, rawContinuesTheText) {
   const ProgramResult result =
       run_program(run({"--raw", "--temp", "0", "-n", "5", "-p", "Once upon"}));
