@@ -83,6 +83,9 @@ struct Projection {
   // int8 planes that integer kernels make of the input, 1 or 2: the second one holds what the first
   // one leaves. Of a plain product.
   uint32_t planes = 1;
+
+  // Whether its outputs are gate and up.
+  bool gated() const { return activation != Activation::kNone && outputs.size() == 2; }
 };
 
 // out = scale * norm(in) + add, the end of a branch that is normalized after its last product, or

@@ -10,9 +10,15 @@
 
 namespace quern::kernels::cpu {
 
+// The packed matrices of a weight (packed.h): kRowTile rows every tile_bytes, expert after expert.
+struct PackedMatrices {
+  std::byte* data = nullptr;
+  size_t tile_bytes = 0, matrix_bytes = 0;
+};
+
 struct Weight {
-  gguf::TensorView tensor;            // as mapped
-  const std::byte* packed = nullptr;  // [experts] packed matrices (packed.h), if it is packed
+  gguf::TensorView tensor;  // as mapped
+  PackedMatrices packed;    // without data: it is not packed
 };
 
 // The values of a norm; null where there are none.

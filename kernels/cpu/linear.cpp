@@ -7,7 +7,6 @@
 #include "kernels/cpu/finish_tile.h"
 #include "kernels/cpu/matmul.h"
 #include "kernels/cpu/normalize.h"
-#include "kernels/cpu/packed.h"
 #include "kernels/cpu/vector_math.h"
 
 namespace quern::kernels::cpu {
@@ -112,18 +111,18 @@ LinearInput LinearInput::part(const TokenRun& run) const {
 
 Matrix Matrix::of(const Weight& weight, size_t expert) {
   const gguf::TensorView& tensor = weight.tensor;
+  const PackedMatrices& packed = weight.packed;
   Matrix matrix{.name = tensor.name,
                 .expert = expert,
                 .format = tensor.format,
-                .bytes = weight.packed ? weight.packed : tensor.bytes.data(),
+                .bytes = tensor.bytes.data(),
                 .row_bytes = tensor.row_bytes(),
                 .tile_bytes = kRowTile * tensor.row_bytes(),
                 .rows = tensor.shape[1],
-                .packed = weight.packed != nullptr};
+                .packed = packed.data != nullptr};
   if (matrix.packed) {
-    matrix.tile_bytes =
-        kRowTile / kPanelRows * packed_tile_bytes(tensor.format, tensor.row_values());
-    matrix.bytes += expert * packed_bytes(tensor.format, matrix.rows, tensor.row_values());
+    matrix.bytes = packed.data + expert * packed.matrix_bytes;
+    matrix.tile_bytes = packed.tile_bytes;
   } else {
     matrix.bytes += expert * matrix.rows * matrix.row_bytes;
   }
@@ -220,13 +219,12 @@ void run(const Projection& op, Context& context) {
     if (linear.gate != kAbsent) task.gate = context.value(linear.gate);
     task.scale = linear.scale;
     task.activation = op.activation;
-    const bool gated = op.activation != Activation::kNone && op.outputs.size() == 2;
-    if (gated) {
+    if (op.gated()) {
       task.up = &matrices[1];
       task.up_bias = context.vector(op.outputs[1].bias);
     }
     tasks.push_back(task);
-    if (gated) break;  // the second output was the first one's `up`
+    if (op.gated()) break;  // the second output was the first one's `up`
   }
   run_linear(tasks, context);
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/cpu/format_kernels.h"
+#include "kernels/cpu/matmul.h"
 #include "kernels/cpu/packed.h"
 #include "kernels/cpu_sizes.h"
 
@@ -20,16 +21,75 @@ bool multiplies(const Op& op, WeightId weight) {
                      weight == experts->up || weight == experts->down);
 }
 
-void pack(const gguf::TensorView& tensor, ThreadPool& pool, std::byte* out) {
+// The weight that is read in turns with this one, tile by tile, and comes second; or kAbsent.
+WeightId companion(const Program& program, WeightId weight) {
+  for (const Op& op : program.ops) {
+    const auto* projection = std::get_if<Projection>(&op);
+    if (projection && projection->gated() && projection->outputs[0].weight == weight) {
+      return projection->outputs[1].weight;
+    }
+    const auto* experts = std::get_if<Experts>(&op);
+    if (experts && experts->gate == weight && experts->up != weight) return experts->up;
+  }
+  return kAbsent;
+}
+
+// Bytes of kRowTile rows.
+size_t tile_bytes(const gguf::TensorView& tensor) {
+  return kRowTile / kPanelRows * packed_tile_bytes(tensor.format, tensor.row_values());
+}
+
+// Gives weights their places in `memory`.
+class Placer {
+ public:
+  Placer(const Program& program, std::span<Weight> weights, std::byte* memory)
+      : program_(program), weights_(weights), next_(memory) {}
+
+  void place(WeightId id) {
+    Weight& weight = weights_[id];
+    const uint64_t bytes = cpu_packed_bytes(program_, id);
+    if (bytes == 0 || weight.packed.data) return;
+    const size_t matrices = weight.tensor.rows() / weight.tensor.shape[1];
+    weight.packed = {next_, tile_bytes(weight.tensor), bytes / matrices};
+    next_ += bytes;
+    const WeightId second = companion(program_, id);
+    const uint64_t more = second == kAbsent ? 0 : cpu_packed_bytes(program_, second);
+    if (more > 0 && alternate(weight, weights_[second])) next_ += more;
+  }
+
+ private:
+  // Places `second` between the tiles of `first`, so that both are one ascending stream.
+  static bool alternate(Weight& first, Weight& second) {
+    const size_t rows = first.tensor.shape[1];
+    const bool whole = rows == second.tensor.shape[1] && rows % kRowTile == 0;
+    if (!whole || second.packed.data || second.tensor.rows() != first.tensor.rows()) return false;
+    const size_t bytes = tile_bytes(second.tensor);
+    second.packed.data = first.packed.data + first.packed.tile_bytes;
+    first.packed.tile_bytes += bytes;
+    first.packed.matrix_bytes += rows / kRowTile * bytes;
+    second.packed.tile_bytes = first.packed.tile_bytes;
+    second.packed.matrix_bytes = first.packed.matrix_bytes;
+    return true;
+  }
+
+  const Program& program_;
+  std::span<Weight> weights_;
+  std::byte* next_;
+};
+
+void pack(const Weight& weight, ThreadPool& pool) {
+  const gguf::TensorView& tensor = weight.tensor;
   const FormatKernels kernels = format_kernels(tensor.format);
   const size_t row_bytes = tensor.row_bytes(), rows = tensor.shape[1];
-  const size_t tiles = (rows + kPanelRows - 1) / kPanelRows;
-  const size_t matrices = tensor.rows() / rows;
-  pool.run(matrices * tiles, [&](size_t item, size_t) {
-    const size_t row = item % tiles * kPanelRows;
-    kernels.pack(tensor.bytes.data() + (item / tiles * rows + row) * row_bytes,
+  const size_t panels = (rows + kPanelRows - 1) / kPanelRows, matrices = tensor.rows() / rows;
+  constexpr size_t kPanels = kRowTile / kPanelRows;
+  pool.run(matrices * panels, [&](size_t item, size_t) {
+    const size_t matrix = item / panels, panel = item % panels, row = panel * kPanelRows;
+    kernels.pack(tensor.bytes.data() + (matrix * rows + row) * row_bytes,
                  std::min(kPanelRows, rows - row), row_bytes,
-                 out + item * packed_tile_bytes(tensor.format, tensor.row_values()));
+                 weight.packed.data + matrix * weight.packed.matrix_bytes +
+                     panel / kPanels * weight.packed.tile_bytes +
+                     panel % kPanels * packed_tile_bytes(tensor.format, tensor.row_values()));
   });
 }
 
@@ -40,13 +100,11 @@ Result<HugePages> pack_weights(const Program& program, std::span<Weight> weights
   uint64_t total = 0;
   for (WeightId id = 0; id < weights.size(); ++id) total += cpu_packed_bytes(program, id);
   QUERN_TRY(HugePages memory, HugePages::allocate(total));
-  std::byte* next = memory.data();
+  Placer placer(program, weights, memory.data());
+  for (WeightId id = 0; id < weights.size(); ++id) placer.place(id);
   for (WeightId id = 0; id < weights.size(); ++id) {
-    const uint64_t bytes = cpu_packed_bytes(program, id);
-    if (bytes == 0) continue;
-    pack(weights[id].tensor, pool, next);
-    weights[id].packed = next;
-    next += bytes;
+    if (!weights[id].packed.data) continue;
+    pack(weights[id], pool);
     if (packed && !packed(id)) return fail(ErrorKind::kCancelled, "cancelled", "stopped");
   }
   return memory;

@@ -242,7 +242,7 @@ Status OpRecorder::operate(const Projection& op) {
   if (rows_of(op.in) == 0) return {};
   QUERN_TRY(const Range in,
             normed_input(op.in, op.norm, b_.program.weights[op.outputs[0].weight].in()));
-  if (op.activation != Activation::kNone && op.outputs.size() == 2) return gated_unit(op, in);
+  if (op.gated()) return gated_unit(op, in);
   for (const Linear& linear : op.outputs) {
     Product product = product_of(op, in, linear);
     product.push.activation = activation_code(op.activation);

@@ -40,8 +40,9 @@ struct Mixture {
 
   Experts& op() { return std::get<Experts>(small.program.ops.back()); }
 
-  std::vector<float> run(Backend& backend, uint32_t rows) const {
-    return test::run(backend, small, out, rows);
+  std::vector<float> run(Backend& backend, uint32_t rows,
+                         WeightHome home = WeightHome::kMapped) const {
+    return test::run(backend, small, out, rows, home);
   }
 };
 
@@ -135,6 +136,14 @@ TEST(Experts, survivesARouterWithoutAnyNumber) {
   for (const auto& backend : {make_cpu_backend(2), make_reference_backend()}) {
     SCOPED_TRACE(backend->name());
     for (const float y : mixture.run(*backend, 5)) EXPECT_TRUE(std::isnan(y));
+  }
+}
+
+TEST(Experts, giveTheSameBitsFromPackedWeights) {
+  const auto cpu = make_cpu_backend(2);
+  for (const Format format : {Format::F16, Format::Q8_0}) {
+    const Mixture mixture(format, 8, 3);
+    test::expect_same(mixture.run(*cpu, 20, WeightHome::kPacked), mixture.run(*cpu, 20));
   }
 }
 

@@ -271,6 +271,33 @@ TEST(Projection, givesTheSameBitsForAnyThreadsAndForRowsOneByOne) {
   }
 }
 
+TEST(Projection, givesTheSameBitsFromPackedWeights) {
+  struct Pair {
+    Format gate, up;
+    uint32_t width;  // tiles of gate and up alternate in memory if 32 divides it
+  };
+  for (const auto& [gate, up, width] :
+       {Pair{Format::Q4_K, Format::Q6_K, 96}, Pair{Format::Q8_0, Format::Q8_0, 50},
+        Pair{Format::F16, Format::F16, 64}, Pair{Format::MXFP4, Format::F32, 64}}) {
+    SmallProgram small(kSeed);
+    const ValueId in = small.embed(512), out = small.program.add_value(width);
+    const ValueId last = small.program.add_value(40);
+    small.program.ops.push_back(
+        Projection{.in = in,
+                   .norm = {},
+                   .outputs = {{.weight = small.matrix(gate, 512, width), .out = out},
+                               {.weight = small.matrix(up, 512, width), .out = out}},
+                   .activation = Activation::kSilu});
+    const Linear next{.weight = small.matrix(Format::F32, width, 40), .out = last};
+    small.program.ops.push_back(Projection{.in = out, .norm = {}, .outputs = {next}});
+    const auto cpu = make_cpu_backend(2);
+    for (const uint32_t rows : {1, 9}) {
+      test::expect_same(test::run(*cpu, small, last, rows, WeightHome::kPacked),
+                        test::run(*cpu, small, last, rows, WeightHome::kMapped));
+    }
+  }
+}
+
 TEST(Projection, showsNotANumberInEveryOutputOfItsRowOnly) {
   for (const Format format : {Format::F32, Format::Q8_0}) {
     SmallProgram small(kSeed);

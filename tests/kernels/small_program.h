@@ -103,8 +103,8 @@ inline TestBatch one_sequence(uint32_t first, uint32_t end, std::vector<uint32_t
 
 // Runs the program and returns `result`, [logit rows][width].
 inline std::vector<float> run(kernels::Backend& backend, const SmallProgram& small,
-                              kernels::ValueId result, kernels::Cache& cache,
-                              const TestBatch& rows) {
+                              kernels::ValueId result, kernels::Cache& cache, const TestBatch& rows,
+                              kernels::WeightHome home = kernels::WeightHome::kMapped) {
   kernels::Program program = small.program;
   const kernels::ValueId selected =
       program.add_value(program.values[result].width, kernels::ValueInfo::Rows::kLogits);
@@ -125,7 +125,8 @@ inline std::vector<float> run(kernels::Backend& backend, const SmallProgram& sma
   const auto executable = backend.compile(program, small.weights, cache,
                                           {.rows = static_cast<uint32_t>(tokens.size()),
                                            .logit_rows = static_cast<uint32_t>(logit_rows.size()),
-                                           .positions = longest});
+                                           .positions = longest},
+                                          home);
   const std::atomic<bool> never{false};
   const auto found = (*executable)
                          ->run({.tokens = tokens,
@@ -149,9 +150,10 @@ inline std::unique_ptr<kernels::Cache> make_cache(
 
 // The same for programs that need no cache, and positions that do not matter.
 inline std::vector<float> run(kernels::Backend& backend, const SmallProgram& small,
-                              kernels::ValueId result, uint32_t rows) {
+                              kernels::ValueId result, uint32_t rows,
+                              kernels::WeightHome home = kernels::WeightHome::kMapped) {
   const auto cache = make_cache(backend, small, 0);
-  return run(backend, small, result, *cache, one_sequence(0, rows, {}));
+  return run(backend, small, result, *cache, one_sequence(0, rows, {}), home);
 }
 
 inline double rms(const std::vector<float>& values) {

@@ -15,6 +15,8 @@ template <>
 struct Unpacker<gguf::Format::MXFP4> {
   static constexpr std::array kOrder = std::to_array<Segment>({{1, 16}, {0, 1}});
 
+  static constexpr size_t kRequestLines = 17;
+
   template <class From, class To>
   static HWY_INLINE void Block(const From& rows, To& out) {
     StoreLookedUpNibbles(LoadWords(rows, 1),

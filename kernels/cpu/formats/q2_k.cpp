@@ -14,6 +14,8 @@ template <>
 struct Unpacker<gguf::Format::Q2_K> {
   static constexpr std::array kOrder = std::to_array<Segment>({{16, 68}, {0, 16}});
 
+  static constexpr size_t kRequestLines = 4;
+
   template <class From, class To>
   static HWY_INLINE void Block(const From& rows, To& out) {
     Unroll<4>([&](auto chunk) QUERN_INLINE_LAMBDA {

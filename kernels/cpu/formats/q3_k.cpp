@@ -26,6 +26,8 @@ struct Unpacker<gguf::Format::Q3_K> {
     out.Codes(k + 96, hn::OrAnd(TwoBits<3>(w), hn::ShiftRight<1>(high), four));
   }
 
+  static constexpr size_t kRequestLines = 4;
+
   template <class From, class To>
   static HWY_INLINE void Block(const From& rows, To& out) {
     Unroll<2>([&](auto half) QUERN_INLINE_LAMBDA {

@@ -27,6 +27,8 @@ struct Unpacker<gguf::Format::Q6_K> {
                                                                {192, 16},
                                                                {208, 2}});
 
+  static constexpr size_t kRequestLines = 8;
+
   template <class From, class To>
   static HWY_INLINE void Block(const From& rows, To& out) {
     const V32 upper = SplatByte(0x30);

@@ -139,9 +139,28 @@ HWY_INLINE FourWords TransposeWords(const uint8_t* chunk, size_t stride) {
            hn::BitCast(d, hn::InterleaveUpper(d64, high01, high23))}};
 }
 
-// How far ahead of their use lines are asked for. Asking evenly, line for line, keeps as many
-// requests under way as a plain read does; asking for a block at once stalls.
-constexpr size_t kPrefetchLines = 128;
+// How far ahead of their use lines are asked for: a few thousand bytes, of the order of what a core
+// has under way.
+constexpr size_t kPrefetchLines = 72;
+
+// Asks for `count` lines, kPrefetchLines ahead. By one instruction in a loop, which the compiler
+// can neither unroll nor mix with what follows: the processor takes requests from one address of
+// code for one stream, and those of an unrolled block for many, which slows the reads of two cores
+// by up to a sixth (docs/performance.md).
+HWY_INLINE void RequestLines(const uint32_t* lines, size_t count) {
+#if HWY_ARCH_X86
+  asm volatile("" : "+r"(count));
+#endif
+  for (size_t i = 0; i < count; ++i) hwy::Prefetch(lines + (i + kPrefetchLines) * kPanelRows);
+}
+
+// Lines of a request: those of a block, or fewer if Unpacker<F>::kRequestLines says so, where that
+// measured better.
+template <gguf::Format F>
+constexpr size_t request_lines() {
+  if constexpr (requires { Unpacker<F>::kRequestLines; }) return Unpacker<F>::kRequestLines;
+  return gguf::Traits<F>::kBytes / 4;
+}
 
 // Bytes offset … offset + 15 of every row's block. `offset` is a constant wherever this is inlined.
 template <gguf::Format F>
@@ -150,11 +169,19 @@ HWY_INLINE FourWords LoadWords(const MappedRows<F>& rows, size_t offset) {
 }
 template <gguf::Format F, size_t kBlock>
 HWY_INLINE FourWords LoadWords(const PackedRows<F, kBlock>& rows, size_t offset) {
+  // A run's requests are spread over it: each is made with the words that are its first lines.
+  constexpr size_t kLines = packed_run(F) * gguf::Traits<F>::kBytes / 4;
+  constexpr size_t kRequests = kLines / request_lines<F>();
+  const size_t first = PackedOrder<F>::position(kBlock, offset) / 4;
+  Unroll<kRequests>([&](auto i) QUERN_INLINE_LAMBDA {
+    constexpr size_t kBegin = kLines * i / kRequests, kEnd = kLines * (i + 1) / kRequests;
+    if (first > kBegin || kBegin >= first + 4) return;
+    RequestLines(rows.lines + kBegin * kPanelRows, kEnd - kBegin);
+  });
   FourWords words;
   Unroll<4>([&](auto j) QUERN_INLINE_LAMBDA {
     const size_t line = PackedOrder<F>::position(kBlock, offset + 4 * j) / 4;
     words.w[j] = hn::Load(D32(), rows.lines + line * kPanelRows);
-    hwy::Prefetch(rows.lines + (line + kPrefetchLines) * kPanelRows);
   });
   return words;
 }
