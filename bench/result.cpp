@@ -8,6 +8,7 @@
 #include "bench/conditions.h"
 #include "bench/digest.h"
 #include "bench/statistics.h"
+#include "engine/memory_plan.h"
 
 namespace quern::bench {
 namespace {
@@ -153,6 +154,12 @@ void add_placement(const engine::Engine& engine, Json& result) {
   result["gpu_layers"] = moved ? std::min(placement.layers, engine.model().config.layers + 1) : 0;
 }
 
+// The most that the plan allows the host: the same pages as the measured peak.
+std::optional<uint64_t> planned_memory(const engine::Engine& engine) {
+  const auto plan = plan_memory(engine.file(), engine.model(), engine.options());
+  return plan ? std::optional(plan->host().peak()) : std::nullopt;
+}
+
 }  // namespace
 
 Work work_of(const Test& test, const engine::Engine& engine) {
@@ -177,6 +184,7 @@ Json result_json(const Measured& measured, const engine::Engine& engine) {
   const double positions = test.depth + test.tokens;
   result["memory"] = {{"resident_bytes", or_null(measured.memory.resident)},
                       {"peak_bytes", or_null(measured.memory.peak)},
+                      {"planned_bytes", or_null(planned_memory(engine))},
                       {"kv_bytes", positions * cache_bytes_per_position(engine.model().program,
                                                                         engine.options().cache)}};
   add_digest(measured, result);

@@ -137,6 +137,10 @@ constexpr Column kColumns[] = {
      }},
     {"peak GiB", "peak_gib", true,
      [](const Json& r, const Json&) { return gibibytes(r["memory"]["peak_bytes"]); }},
+    {"of planned", "planned_gib", true,
+     [](const Json& r, const Json&) {
+       return gibibytes(r["memory"].value("planned_bytes", Json()));  // absent: an earlier program
+     }},
     {"", "kv_bytes", false,
      [](const Json& r, const Json&) { return value(r["memory"], "kv_bytes", "", 0); }},
     {"", "token_digest", false,

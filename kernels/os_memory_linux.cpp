@@ -98,8 +98,16 @@ std::optional<SystemMemory> system_memory() {
 }
 
 std::optional<MemoryUsage> memory_usage() {
+  // smaps counts page by page; what `status` says of them is some pages behind.
   constexpr const char* kStatus = "/proc/self/status";
-  const auto anonymous = kibibytes(kStatus, "RssAnon:"), mapped = kibibytes(kStatus, "RssFile:");
+  constexpr const char* kPages = "/proc/self/smaps_rollup";
+  auto anonymous = kibibytes(kPages, "Anonymous:"), mapped = kibibytes(kPages, "Rss:");
+  if (anonymous && mapped) {
+    mapped = *mapped - std::min(*mapped, *anonymous);
+  } else {  // a kernel without it
+    anonymous = kibibytes(kStatus, "RssAnon:");
+    mapped = kibibytes(kStatus, "RssFile:");
+  }
   const auto peak = kibibytes(kStatus, "VmHWM:"), tables = kibibytes(kStatus, "VmPTE:");
   if (!anonymous || !mapped || !peak || !tables) return std::nullopt;
   return MemoryUsage{*anonymous, *mapped, *peak, *tables};

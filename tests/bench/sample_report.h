@@ -27,8 +27,10 @@ inline Json sample_result(const char* kind, int tokens, int depth, double speed)
   result["ttft_ms"] = result["test"] == "prefill" ? times : Json(nullptr);
   result["tpot_ms"] = result["test"] == "decode" ? times : Json(nullptr);
   result["work"] = {{"bytes", 25e9 * seconds}, {"int8_ops", 1e9}, {"fp32_ops", 0.0}};
-  result["memory"] = {
-      {"resident_bytes", 900'000'000u}, {"peak_bytes", 1'000'000'000u}, {"kv_bytes", 4'000'000.0}};
+  result["memory"] = {{"resident_bytes", 900'000'000u},
+                      {"peak_bytes", 1'000'000'000u},
+                      {"planned_bytes", 1'200'000'000u},
+                      {"kv_bytes", 4'000'000.0}};
   result["token_digest"] = "00ff";
   result["repetitions_agree"] = true;
   result["conditions"] = {
