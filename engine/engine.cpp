@@ -202,12 +202,14 @@ Status Engine::allocate(LoadProgress& progress) {
   } else {
     pool_ = std::make_unique<StatePool>(std::move(cache), groups, states);
   }
-  const auto packed = [&](kernels::WeightId id) {
-    if (id == kernels::kAbsent) return progress.report();
-    file_.release(model_.weights[id].bytes);
-    progress.add(model_.weights[id].bytes.size());
+  size_t before = 0;  // bytes of the present weight
+  const auto packed = [&](kernels::WeightId id, size_t bytes) {
+    const std::span<const std::byte> all = model_.weights[id].bytes;
+    file_.release(all.first(bytes));
+    progress.add(bytes - before);
+    before = bytes < all.size() ? bytes : 0;
     for (StackedWeight& stacked : model_.stacked) {
-      if (stacked.weight == id) stacked.bytes = {};
+      if (stacked.weight == id && bytes == all.size()) stacked.bytes = {};
     }
     return progress.report();
   };

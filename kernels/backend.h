@@ -140,8 +140,9 @@ class Executable {
   std::vector<TopLogit> top_;  // the last answer of run_top
 };
 
-// Told of each weight once it is packed or on its device, of kAbsent between; false ends loading.
-using PackObserver = std::function<bool(WeightId)>;
+// Told how many of a weight's bytes, from its first one on, are packed or on their device by now;
+// they are mapped memory that is read no more, except by row. False ends loading.
+using PackObserver = std::function<bool(WeightId, size_t bytes)>;
 
 class Backend {
  public:
@@ -166,8 +167,8 @@ class Backend {
                                                     const BlockCounts& blocks,
                                                     uint32_t states = 0) = 0;
   // `weights` are bound to program.weights by index; they, and `cache`, must outlive the result.
-  // `home` holds for all weights that can be packed; packed(weight) is called after each one: its
-  // mapped bytes are read no more, except by row. Errors: "out-of-memory", "cancelled".
+  // `home` holds for all weights that can be packed; `packed` is called as they are. Errors:
+  // "out-of-memory", "cancelled".
   virtual Result<std::unique_ptr<Executable>> compile(const Program& program,
                                                       std::span<const gguf::TensorView> weights,
                                                       Cache& cache, const MaxBatch& max,

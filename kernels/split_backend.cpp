@@ -39,8 +39,8 @@ class SplitExecutable final : public Executable {
       const DeviceProgram& device = split_.devices[i];
       std::vector<gguf::TensorView> own;
       for (const WeightId id : device.weights) own.push_back(weights[id]);
-      const auto own_packed = [&](WeightId id) {
-        return !packed || packed(id == kAbsent ? kAbsent : device.weights[id]);
+      const auto own_packed = [&](WeightId id, size_t bytes) {
+        return !packed || packed(device.weights[id], bytes);
       };
       executables_.emplace_back();
       if (device.program.parts.empty()) continue;

@@ -34,6 +34,9 @@ WeightId companion(const Program& program, WeightId weight) {
   return kAbsent;
 }
 
+// Mapped bytes that are packed before they are given back.
+constexpr size_t kSliceBytes = size_t{8} << 20;
+
 // Bytes of kRowTile rows.
 size_t tile_bytes(const gguf::TensorView& tensor) {
   return kRowTile / kPanelRows * packed_tile_bytes(tensor.format, tensor.row_values());
@@ -77,20 +80,33 @@ class Placer {
   std::byte* next_;
 };
 
-void pack(const Weight& weight, ThreadPool& pool) {
+// Packs a weight a slice at a time, so that little of it is in memory twice. packed(bytes): as a
+// PackObserver.
+template <class Packed>
+bool pack(const Weight& weight, ThreadPool& pool, const Packed& packed) {
   const gguf::TensorView& tensor = weight.tensor;
   const FormatKernels kernels = format_kernels(tensor.format);
   const size_t row_bytes = tensor.row_bytes(), rows = tensor.shape[1];
-  const size_t panels = (rows + kPanelRows - 1) / kPanelRows, matrices = tensor.rows() / rows;
+  const size_t panels = (rows + kPanelRows - 1) / kPanelRows;
+  const size_t total = tensor.rows() / rows * panels;
   constexpr size_t kPanels = kRowTile / kPanelRows;
-  pool.run(matrices * panels, [&](size_t item, size_t) {
-    const size_t matrix = item / panels, panel = item % panels, row = panel * kPanelRows;
-    kernels.pack(tensor.bytes.data() + (matrix * rows + row) * row_bytes,
-                 std::min(kPanelRows, rows - row), row_bytes,
-                 weight.packed.data + matrix * weight.packed.matrix_bytes +
-                     panel / kPanels * weight.packed.tile_bytes +
-                     panel % kPanels * packed_tile_bytes(tensor.format, tensor.row_values()));
-  });
+  const auto first_row = [&](size_t item) {
+    return item / panels * rows + item % panels * kPanelRows;
+  };
+  const size_t slice = std::max<size_t>(kSliceBytes / (kPanelRows * row_bytes), 1);
+  for (size_t begin = 0, end; begin < total; begin = end) {
+    end = std::min(begin + slice, total);
+    pool.run(end - begin, [&](size_t i, size_t) {
+      const size_t item = begin + i, matrix = item / panels, panel = item % panels;
+      kernels.pack(tensor.bytes.data() + first_row(item) * row_bytes,
+                   std::min(kPanelRows, rows - panel * kPanelRows), row_bytes,
+                   weight.packed.data + matrix * weight.packed.matrix_bytes +
+                       panel / kPanels * weight.packed.tile_bytes +
+                       panel % kPanels * packed_tile_bytes(tensor.format, tensor.row_values()));
+    });
+    if (!packed(first_row(end) * row_bytes)) return false;
+  }
+  return true;
 }
 
 }  // namespace
@@ -103,9 +119,10 @@ Result<HugePages> pack_weights(const Program& program, std::span<Weight> weights
   Placer placer(program, weights, memory.data());
   for (WeightId id = 0; id < weights.size(); ++id) placer.place(id);
   for (WeightId id = 0; id < weights.size(); ++id) {
-    if (!weights[id].packed.data) continue;
-    pack(weights[id], pool);
-    if (packed && !packed(id)) return fail(ErrorKind::kCancelled, "cancelled", "stopped");
+    const auto tell = [&](size_t bytes) { return !packed || packed(id, bytes); };
+    if (weights[id].packed.data && !pack(weights[id], pool, tell)) {
+      return fail(ErrorKind::kCancelled, "cancelled", "stopped");
+    }
   }
   return memory;
 }

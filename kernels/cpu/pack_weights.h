@@ -8,7 +8,7 @@
 
 namespace quern::kernels::cpu {
 
-// Fills Weight::packed of all weights that can be packed; `packed`, if any, is told of each.
+// Fills Weight::packed of all weights that can be packed; `packed`, if any, is told of it.
 // Returns the memory that holds them. Errors: "out-of-memory", "cancelled".
 Result<HugePages> pack_weights(const Program& program, std::span<Weight> weights, ThreadPool& pool,
                                const PackObserver& packed);

@@ -42,16 +42,14 @@ Result<Weights> Weights::upload(Device& device, const Program& program,
     if (status.error().code != "device-memory") return tl::unexpected(status.error());
     return tl::unexpected(too_large(std::move(status.error()), arena.bytes(), device));
   }
-  const auto tell = [&](WeightId id) -> Status {
-    if (uploaded && !uploaded(id)) return fail(ErrorKind::kCancelled, "cancelled", "stopped");
-    return {};
-  };
   for (WeightId id = 0; id < tensors.size(); ++id) {
     const std::span<const std::byte> bytes = tensors[id].bytes;
     for (uint64_t at = 0; at < bytes.size(); at += kUploadBytes) {
       const uint64_t count = std::min(bytes.size() - at, kUploadBytes);
       QUERN_CHECK(arena.buffer(id).upload(arena.offset(id) + at, bytes.subspan(at, count)));
-      QUERN_CHECK(tell(at + count < bytes.size() ? kAbsent : id));
+      if (uploaded && !uploaded(id, at + count)) {
+        return fail(ErrorKind::kCancelled, "cancelled", "stopped");
+      }
     }
   }
   return weights;

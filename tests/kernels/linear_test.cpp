@@ -298,6 +298,30 @@ TEST(Projection, givesTheSameBitsFromPackedWeights) {
   }
 }
 
+TEST(Projection, tellsOfPackedBytesLongBeforeALargeWeightIsDone) {
+  SmallProgram small(kSeed);
+  const ValueId in = small.embed(2048), out = small.program.add_value(8192);
+  const Linear linear{.weight = small.matrix(Format::Q8_0, 2048, 8192), .out = out};
+  small.program.ops.push_back(Projection{.in = in, .norm = {}, .outputs = {linear}});
+  small.program.finish(out);
+  const auto cpu = make_cpu_backend(2);
+  const auto cache = test::make_cache(*cpu, small, 0);
+  const size_t all = small.weights[linear.weight].bytes.size();
+  size_t told = 0;
+  ASSERT_TRUE(cpu->compile(small.program, small.weights, *cache, {.rows = 1}, WeightHome::kPacked,
+                           [&](WeightId weight, size_t bytes) {
+                             EXPECT_EQ(weight, linear.weight);
+                             EXPECT_GT(bytes, told);
+                             EXPECT_LE(bytes - told, size_t{8} << 20);
+                             told = bytes;
+                             return true;
+                           }));
+  EXPECT_EQ(told, all);
+  const auto stopped = cpu->compile(small.program, small.weights, *cache, {.rows = 1},
+                                    WeightHome::kPacked, [](WeightId, size_t) { return false; });
+  EXPECT_EQ(stopped.error().code, "cancelled");
+}
+
 TEST(Projection, showsNotANumberInEveryOutputOfItsRowOnly) {
   for (const Format format : {Format::F32, Format::Q8_0}) {
     SmallProgram small(kSeed);

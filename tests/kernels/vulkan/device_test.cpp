@@ -86,20 +86,20 @@ TEST(VulkanWeights, areUploadedInPartsBetweenWhichLoadingCanEnd) {
   program.weights = {info};
   const std::vector<std::byte> bytes(info.bytes());
   const gguf::TensorView view = {"weight", info.format, info.shape, 2, bytes};
-  std::vector<WeightId> told;
+  std::vector<size_t> told;  // bytes
   const auto upload = [&](size_t calls) {
     told.clear();
-    return Weights::upload(test::vulkan_device(), program, {&view, 1}, [&](WeightId id) {
-      told.push_back(id);
+    return Weights::upload(test::vulkan_device(), program, {&view, 1}, [&](WeightId, size_t count) {
+      told.push_back(count);
       return told.size() < calls;
     });
   };
   const auto stopped = upload(1);
   ASSERT_FALSE(stopped);
   EXPECT_EQ(stopped.error().code, "cancelled");
-  EXPECT_EQ(told, std::vector<WeightId>{kAbsent});
+  EXPECT_EQ(told, std::vector<size_t>{bytes.size() / 2});
   EXPECT_TRUE(upload(3));
-  EXPECT_EQ(told, (std::vector<WeightId>{kAbsent, 0}));
+  EXPECT_EQ(told, (std::vector<size_t>{bytes.size() / 2, bytes.size()}));
 }
 
 }  // namespace
