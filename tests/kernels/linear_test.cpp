@@ -307,8 +307,9 @@ TEST(Projection, tellsOfPackedBytesLongBeforeALargeWeightIsDone) {
   const auto cpu = make_cpu_backend(2);
   const auto cache = test::make_cache(*cpu, small, 0);
   const size_t all = small.weights[linear.weight].bytes.size();
+  const MaxBatch max = {.rows = 1, .logit_rows = 1, .positions = 1};
   size_t told = 0;
-  ASSERT_TRUE(cpu->compile(small.program, small.weights, *cache, {.rows = 1}, WeightHome::kPacked,
+  ASSERT_TRUE(cpu->compile(small.program, small.weights, *cache, max, WeightHome::kPacked,
                            [&](WeightId weight, size_t bytes) {
                              EXPECT_EQ(weight, linear.weight);
                              EXPECT_GT(bytes, told);
@@ -317,8 +318,8 @@ TEST(Projection, tellsOfPackedBytesLongBeforeALargeWeightIsDone) {
                              return true;
                            }));
   EXPECT_EQ(told, all);
-  const auto stopped = cpu->compile(small.program, small.weights, *cache, {.rows = 1},
-                                    WeightHome::kPacked, [](WeightId, size_t) { return false; });
+  const auto stopped = cpu->compile(small.program, small.weights, *cache, max, WeightHome::kPacked,
+                                    [](WeightId, size_t) { return false; });
   EXPECT_EQ(stopped.error().code, "cancelled");
 }
 
