@@ -144,9 +144,9 @@ HWY_INLINE FourWords TransposeWords(const uint8_t* chunk, size_t stride) {
 constexpr size_t kPrefetchLines = 72;
 
 // Asks for `count` lines, kPrefetchLines ahead. By one instruction in a loop, which the compiler
-// can neither unroll nor mix with what follows: the processor takes requests from one address of
-// code for one stream, and those of an unrolled block for many, which slows the reads of two cores
-// by up to a sixth (docs/performance.md).
+// can neither unroll nor mix with what follows: the processor seems to take requests from one
+// address of code for one stream, and those of an unrolled block for many, which slowed the reads
+// of two cores by up to a fifth (docs/performance.md).
 HWY_INLINE void RequestLines(const uint32_t* lines, size_t count) {
 #if HWY_ARCH_X86
   asm volatile("" : "+r"(count));
@@ -154,8 +154,8 @@ HWY_INLINE void RequestLines(const uint32_t* lines, size_t count) {
   for (size_t i = 0; i < count; ++i) hwy::Prefetch(lines + (i + kPrefetchLines) * kPanelRows);
 }
 
-// Lines of a request: those of a block, or fewer if Unpacker<F>::kRequestLines says so, where that
-// measured better.
+// Lines of a request: those of a block, or Unpacker<F>::kRequestLines where another number measured
+// better.
 template <gguf::Format F>
 constexpr size_t request_lines() {
   if constexpr (requires { Unpacker<F>::kRequestLines; }) return Unpacker<F>::kRequestLines;
