@@ -18,6 +18,9 @@ uint64_t cache_blocks(const EngineOptions& options, uint32_t window = 0) {
   return sequence_blocks(options, window) + 1;
 }
 
+// Steps that share the packing: so many that none of them takes long, so few that soon all is fast.
+constexpr uint64_t kPackingSteps = 16;
+
 uint64_t blocks_of(uint64_t positions) {
   return (positions + kernels::kBlockPositions - 1) / kernels::kBlockPositions;
 }
@@ -150,9 +153,13 @@ Status Engine::open_devices(std::string& retreated) {
 
 Status Engine::read_weights(std::string& retreated) {
   stack_weights(file_, model_);
-  LoadProgress progress(options_.progress, model_.weights, options_.check_weights ? 2 : 1);
+  const int passes = (options_.check_weights ? 1 : 0) + (options_.pack_while_running ? 0 : 1);
+  LoadProgress progress(options_.progress, model_.weights, passes);
   if (options_.check_weights) {
-    if (Status status = check_weights(file_, model_.weights, options_.threads, progress); !status) {
+    const bool keep =
+        options_.weights == kernels::WeightHome::kMapped || options_.pack_while_running;
+    Status status = check_weights(file_, model_.weights, options_.threads, keep, progress);
+    if (!status) {
       status.error().path = file_.path();
       return status;
     }
@@ -202,8 +209,16 @@ Status Engine::allocate(LoadProgress& progress) {
   } else {
     pool_ = std::make_unique<StatePool>(std::move(cache), groups, states);
   }
-  size_t before = 0;  // bytes of the present weight
-  const auto packed = [&](kernels::WeightId id, size_t bytes) {
+  QUERN_TRY(executable_,
+            backend_->compile(model_.program, model_.weights, pool_->cache(), max_batch(options_),
+                              options_.weights, copy_observer(progress)));
+  QUERN_TRY(bytes_to_pack_, executable_->pack(0));
+  bytes_per_step_ = 0;
+  return options_.pack_while_running ? Status() : pack_weights(bytes_to_pack_, progress);
+}
+
+kernels::PackObserver Engine::copy_observer(LoadProgress& progress) {
+  return [this, &progress, before = size_t{0}](kernels::WeightId id, size_t bytes) mutable {
     const std::span<const std::byte> all = model_.weights[id].bytes;
     file_.release(all.first(bytes));
     progress.add(bytes - before);
@@ -213,9 +228,21 @@ Status Engine::allocate(LoadProgress& progress) {
     }
     return progress.report();
   };
-  QUERN_TRY(executable_, backend_->compile(model_.program, model_.weights, pool_->cache(),
-                                           max_batch(options_), options_.weights, packed));
+}
+
+Status Engine::pack_weights(uint64_t bytes, LoadProgress& progress) {
+  if (!executable_ || bytes == 0 || bytes_to_pack_ == 0) return {};
+  QUERN_TRY(bytes_to_pack_, executable_->pack(bytes, copy_observer(progress)));
   return {};
+}
+
+Status Engine::pack_weights(uint64_t bytes, const CancelToken& cancel) {
+  LoadProgress progress([&](double) { return !cancel; }, {}, 0);
+  return pack_weights(bytes, progress);
+}
+
+Status Engine::pack(const CancelToken& cancel) {
+  return catch_exceptions([&] { return pack_weights(bytes_to_pack_, cancel); });
 }
 
 Error Engine::without_device(Error error) {
@@ -263,6 +290,7 @@ auto Engine::compute(std::span<const Row> rows, const CancelToken& cancel, const
   if (!executable_) {
     QUERN_CHECK(go_on(cancel));
   }
+  QUERN_CHECK(pack_weights(bytes_per_step_, cancel));
   QUERN_CHECK(check_rows(gathered));
   for (const auto& [sequence, count] : gathered.growth) {
     QUERN_CHECK(sequence->reserve(count));
@@ -279,6 +307,7 @@ auto Engine::compute(std::span<const Row> rows, const CancelToken& cancel, const
                                    .states = gathered.states});
   if (!result) return tl::unexpected(without_device(result.error()));
   QUERN_CHECK(file_.check_unchanged());
+  if (bytes_per_step_ == 0) bytes_per_step_ = bytes_to_pack_ / kPackingSteps + 1;
   for (const auto& [sequence, count] : gathered.growth) sequence->advance(count);
   return result;
 }

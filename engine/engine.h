@@ -34,9 +34,12 @@ struct EngineOptions {
   // Packed weights are faster; mapped ones can be dropped when memory is short, and read again.
   kernels::WeightHome weights = kernels::WeightHome::kPacked;
   Placement placement = {};
+  // Leave packing to the first steps after the first one, which reads mapped weights: the first
+  // token comes sooner, the next ones later.
+  bool pack_while_running = false;
   bool check_weights = true;  // look for NaN and infinite scales; reads the whole file once
-  // Told how far loading is, 0 to 1: every few megabytes while weights are checked, after each one
-  // that is packed. False ends loading ("cancelled").
+  // Told how far loading is, 0 to 1, every few megabytes while weights are checked and packed.
+  // False ends loading ("cancelled").
   std::function<bool(double)> progress = {};
   // Told in one sentence when a device fails after loading and the CPU goes on alone.
   std::function<void(const std::string&)> notice = {};
@@ -102,6 +105,11 @@ class Engine {
                                                       const kernels::TopRequest& request,
                                                       const CancelToken& cancel);
 
+  // Packs what is left to pack (EngineOptions::pack_while_running). Error: "cancelled", with which
+  // nothing is lost.
+  Status pack(const CancelToken& cancel);
+  uint64_t bytes_to_pack() const { return bytes_to_pack_; }
+
   // See kernels::Executable; seconds has one value per operation of model().program, or none.
   void time_operations(std::span<double> seconds) {
     if (executable_) executable_->time_operations(seconds);
@@ -123,6 +131,11 @@ class Engine {
   void close_devices();
   // Makes the cache and the executable, on the devices that are open.
   Status allocate(LoadProgress& progress);
+  // Until about `bytes` more of the weights are packed; gives back what was mapped of them.
+  Status pack_weights(uint64_t bytes, LoadProgress& progress);
+  Status pack_weights(uint64_t bytes, const CancelToken& cancel);
+  // Gives back the mapped bytes of weights that were copied.
+  kernels::PackObserver copy_observer(LoadProgress& progress);
   // What to tell the caller of a failed step: if it was a device, the CPU is alone from here on.
   Error without_device(Error error);
   Status go_on(const CancelToken& cancel);  // makes what without_device() has left to be made
@@ -138,6 +151,8 @@ class Engine {
   std::unique_ptr<kernels::Backend> backend_;
   std::unique_ptr<StatePool> pool_;
   std::unique_ptr<kernels::Executable> executable_;  // null: a device has failed, see go_on()
+  uint64_t bytes_to_pack_ = 0;
+  uint64_t bytes_per_step_ = 0;  // that the next step packs first
 };
 
 }  // namespace quern::engine

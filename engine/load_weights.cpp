@@ -53,7 +53,7 @@ bool LoadProgress::report() {
 }
 
 Status check_weights(const gguf::File& file, std::span<const gguf::TensorView> weights,
-                     size_t threads, LoadProgress& progress) {
+                     size_t threads, bool keep, LoadProgress& progress) {
   std::vector<Chunk> chunks = chunks_of(weights);
   const auto bytes = [&](const Chunk& chunk) {
     return weights[chunk.weight].bytes.subspan(chunk.begin, chunk.bytes);
@@ -65,7 +65,7 @@ Status check_weights(const gguf::File& file, std::span<const gguf::TensorView> w
       gguf::TensorView part = weights[chunks[i].weight];
       part.bytes = bytes(chunks[i]);
       chunks[i].corrupt = gguf::find_corrupt_block(part);
-      file.release(part.bytes);  // what is used is read again, what is packed once only
+      if (!keep) file.release(part.bytes);
       progress.add(part.bytes.size());
       if (loads) progress.report();
     }

@@ -30,9 +30,9 @@ class LoadProgress {
   std::atomic<bool> stopped_{false};
 };
 
-// Looks at all weights on `threads` threads. Errors: "weights-corrupt" with the first corrupt one,
-// "cancelled".
+// Looks at all weights on `threads` threads. `keep`: their pages stay in memory for who reads them
+// next. Errors: "weights-corrupt" with the first corrupt one, "cancelled".
 Status check_weights(const gguf::File& file, std::span<const gguf::TensorView> weights,
-                     size_t threads, LoadProgress& progress);
+                     size_t threads, bool keep, LoadProgress& progress);
 
 }  // namespace quern::engine

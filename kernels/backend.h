@@ -89,7 +89,8 @@ class Cache {
 };
 
 // Where a weight is while the engine lives. kMapped: the caller's bytes are read in place. kPacked:
-// the backend makes its own copy, in the layout that its kernels read fastest.
+// the backend makes its own copy, in the layout that its kernels read fastest; its memory is
+// reserved by compile() and filled by Executable::pack().
 enum class WeightHome { kMapped, kPacked };
 
 // A way in which a device can compute products. Its error is at most `bound` * |w| * max |x| for a
@@ -113,6 +114,10 @@ struct TopLogit {
   float logit;
 };
 
+// Told how many of a weight's bytes, from its first one on, are packed or on their device by now;
+// they are mapped memory that is read no more, except by row. False ends loading.
+using PackObserver = std::function<bool(WeightId, size_t bytes)>;
+
 // A program bound to weights, a cache and workspace; made once and run for every batch.
 class Executable {
  public:
@@ -135,14 +140,17 @@ class Executable {
   using InputObserver = std::function<void(std::string_view weight, size_t expert,
                                            std::span<const float> rows, size_t values)>;
   virtual void observe_inputs(const InputObserver& observer) { static_cast<void>(observer); }
+  // Between runs: packs weights of WeightHome::kPacked, a few megabytes at a time, until about
+  // `bytes` more of them are. A run reads the others where they are mapped, and computes the same
+  // to the bit. Returns the bytes that are left to pack. Error: "cancelled"; another call goes on.
+  virtual Result<uint64_t> pack(uint64_t bytes, const PackObserver& packed = {}) {
+    static_cast<void>(bytes), static_cast<void>(packed);
+    return 0;
+  }
 
  private:
   std::vector<TopLogit> top_;  // the last answer of run_top
 };
-
-// Told how many of a weight's bytes, from its first one on, are packed or on their device by now;
-// they are mapped memory that is read no more, except by row. False ends loading.
-using PackObserver = std::function<bool(WeightId, size_t bytes)>;
 
 class Backend {
  public:
@@ -167,13 +175,13 @@ class Backend {
                                                     const BlockCounts& blocks,
                                                     uint32_t states = 0) = 0;
   // `weights` are bound to program.weights by index; they, and `cache`, must outlive the result.
-  // `home` holds for all weights that can be packed; `packed` is called as they are. Errors:
-  // "out-of-memory", "cancelled".
+  // `home` holds for all weights that can be packed; `copied` is called as weights are copied to a
+  // device. Errors: "out-of-memory", "cancelled".
   virtual Result<std::unique_ptr<Executable>> compile(const Program& program,
                                                       std::span<const gguf::TensorView> weights,
                                                       Cache& cache, const MaxBatch& max,
                                                       WeightHome home = WeightHome::kMapped,
-                                                      const PackObserver& packed = {}) = 0;
+                                                      const PackObserver& copied = {}) = 0;
 };
 
 // The CPU backend; `threads` 0 means all processors.

@@ -68,6 +68,7 @@ class Runner {
         runner.executable_,
         backend.compile(program, weights, *runner.cache_,
                         {.rows = kRows, .logit_rows = 1, .positions = kRows}, WeightHome::kPacked));
+    QUERN_CHECK(runner.executable_->pack(UINT64_MAX));
     return runner;
   }
 

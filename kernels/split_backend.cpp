@@ -34,20 +34,30 @@ class SplitExecutable final : public Executable {
 
   Status compile(std::span<const std::unique_ptr<Backend>> backends,
                  std::span<const gguf::TensorView> weights, SplitCache& cache, const MaxBatch& max,
-                 WeightHome home, const PackObserver& packed) {
+                 WeightHome home, const PackObserver& copied) {
     for (size_t i = 0; i < backends.size(); ++i) {
       const DeviceProgram& device = split_.devices[i];
       std::vector<gguf::TensorView> own;
       for (const WeightId id : device.weights) own.push_back(weights[id]);
-      const auto own_packed = [&](WeightId id, size_t bytes) {
-        return !packed || packed(device.weights[id], bytes);
-      };
       executables_.emplace_back();
       if (device.program.parts.empty()) continue;
-      QUERN_TRY(executables_.back(),
-                backends[i]->compile(device.program, own, cache.of(i), max, home, own_packed));
+      QUERN_TRY(executables_.back(), backends[i]->compile(device.program, own, cache.of(i), max,
+                                                          home, of_device(i, copied)));
     }
     return {};
+  }
+
+  // Device after device.
+  Result<uint64_t> pack(uint64_t bytes, const PackObserver& packed) override {
+    uint64_t left = 0;
+    for (size_t i = 0; i < executables_.size(); ++i) {
+      if (!executables_[i]) continue;
+      QUERN_TRY(const uint64_t before, executables_[i]->pack(0));
+      QUERN_TRY(const uint64_t after, executables_[i]->pack(bytes, of_device(i, packed)));
+      bytes -= std::min(bytes, before - after);
+      left += after;
+    }
+    return left;
   }
 
   Result<std::span<const float>> run(const Batch& batch, const std::atomic<bool>& cancel) override {
@@ -82,6 +92,13 @@ class SplitExecutable final : public Executable {
   }
 
  private:
+  // The observer, told of weights by their ids in a device's program.
+  PackObserver of_device(size_t device, const PackObserver& observer) const {
+    return [&ids = split_.devices[device].weights, &observer](WeightId id, size_t bytes) {
+      return !observer || observer(ids[id], bytes);
+    };
+  }
+
   // All turns but the last, whose batch is returned.
   Result<Batch> run_until_last(const Batch& batch, const std::atomic<bool>& cancel) {
     Batch part = batch;
@@ -141,10 +158,10 @@ class SplitBackend final : public Backend {
   Result<std::unique_ptr<Executable>> compile(const Program& program,
                                               std::span<const gguf::TensorView> weights,
                                               Cache& cache, const MaxBatch& max, WeightHome home,
-                                              const PackObserver& packed) override {
+                                              const PackObserver& copied) override {
     auto executable = std::make_unique<SplitExecutable>(cut(program));
     QUERN_CHECK(
-        executable->compile(devices_, weights, static_cast<SplitCache&>(cache), max, home, packed));
+        executable->compile(devices_, weights, static_cast<SplitCache&>(cache), max, home, copied));
     return executable;
   }
 

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/engine.h"
 #include "engine/prompt.h"
 #include "engine/sampler/options.h"
 #include "gguf/result.h"
@@ -58,6 +59,9 @@ class Generator {
   // position of the context free. Errors: those of Session.
   virtual Result<Answer> answer(const engine::Prompt& prompt, size_t limit,
                                 const OnToken& on_token) = 0;
+
+  // Work that makes the next answer faster, until `stop`; on another thread, while the user types.
+  virtual void work_ahead(const engine::CancelToken& stop) = 0;
 
   // How many tokens of the prompt were read in an earlier turn, and are read again all the same:
   // the model has not kept what it needs to go on from so far back.

@@ -94,6 +94,7 @@ Result<RunModel::Loaded> RunModel::load_engine(const RunModelOptions& options, g
 Result<std::unique_ptr<RunModel>> RunModel::load(RunModelOptions options,
                                                  const engine::CancelToken& cancel) {
   std::vector<std::string> warnings;
+  options.engine.pack_while_running = true;
   QUERN_TRY(gguf::File opened, open_file(options.path, options.open, warnings));
   QUERN_TRY(Loaded loaded, load_engine(options, std::move(opened), 0));
   loaded.warnings.insert(loaded.warnings.begin(), warnings.begin(), warnings.end());
@@ -169,15 +170,23 @@ std::string RunModel::memory() const {
   std::string text = fmt::format("memory planned {} + {} mapped",
                                  size_text(host.bytes(engine::Backing::kAnonymous)),
                                  size_text(host.bytes(engine::Backing::kFile)));
+  const uint64_t left = engine_->bytes_to_pack();
   if (const auto used = used_bytes(engine_->model(), fit_.plan, use_)) {
-    text += fmt::format(" ({} as far as it is used)", size_text(*used));
+    text += fmt::format(" ({} as far as it is used)", size_text(*used - std::min(*used, left)));
   }
   if (const auto usage = kernels::memory_usage()) {
     text += fmt::format(", measured {} + {} mapped; peak {} of {}", size_text(usage->anonymous),
                         size_text(usage->mapped), size_text(usage->peak), size_text(host.peak()));
   }
+  if (left > 0) {
+    text += fmt::format("; {} of the weights are mapped until they are packed", size_text(left));
+  }
   for (const engine::HeapPlan& heap : fit_.plan.heaps) text += device_memory(heap);
   return text;
+}
+
+void RunModel::work_ahead(const engine::CancelToken& stop) {
+  static_cast<void>(engine_->pack(stop));  // what is left is packed during the answer
 }
 
 void RunModel::note_use(size_t rows) {

@@ -41,6 +41,7 @@ class RunModel : public Generator {
 
   Result<engine::Prompt> prompt(std::span<const engine::Message> messages,
                                 bool for_answer) const override;
+  void work_ahead(const engine::CancelToken& stop) override;
   Result<Answer> answer(const engine::Prompt& prompt, size_t limit,
                         const OnToken& on_token) override;
   size_t read_again(const engine::Prompt& prompt) const override;

@@ -81,15 +81,10 @@ class CpuExecutable final : public Executable {
     for (WeightId id = 0; id < weights.size(); ++id) weights_[id].tensor = weights[id];
   }
 
-  Status bind(WeightHome home, const PackObserver& packed) {
+  Status bind(WeightHome home) {
     if (home == WeightHome::kPacked) {
-      QUERN_TRY(packed_, pack_weights(program_, weights_, context_.pool, packed));
+      QUERN_TRY(packer_, WeightPacker::make(program_, weights_));
     }
-    return allocate();
-  }
-
- private:
-  Status allocate() {
     QUERN_TRY(memory_, AlignedBuffer::allocate(workspace_.bytes));
     context_.memory = memory_.data();
     for (WeightId id = 0; id < weights_.size(); ++id) {
@@ -101,7 +96,6 @@ class CpuExecutable final : public Executable {
     return {};
   }
 
- public:
   Result<std::span<const float>> run(const Batch& batch, const std::atomic<bool>& cancel) override {
     context_.batch = &batch;
     const Part& part = program_.parts[batch.part];
@@ -120,13 +114,16 @@ class CpuExecutable final : public Executable {
 
   void time_operations(std::span<double> seconds) override { op_seconds_ = seconds; }
   void observe_inputs(const InputObserver& observer) override { context_.observer = observer; }
+  Result<uint64_t> pack(uint64_t bytes, const PackObserver& packed) override {
+    return packer_.pack(bytes, context_.pool, packed);
+  }
 
  private:
   const Program program_;
   const MaxBatch max_;
   std::vector<Weight> weights_{program_.weights.size()};
   const Workspace workspace_;
-  HugePages packed_;
+  WeightPacker packer_;
   AlignedBuffer memory_;
   Context context_;
   std::span<double> op_seconds_;  // [ops] or empty
@@ -155,10 +152,10 @@ class CpuBackend final : public Backend {
   Result<std::unique_ptr<Executable>> compile(const Program& program,
                                               std::span<const gguf::TensorView> weights,
                                               Cache& cache, const MaxBatch& max, WeightHome home,
-                                              const PackObserver& packed) override {
+                                              const PackObserver&) override {
     auto executable = std::make_unique<CpuExecutable>(program, weights,
                                                       static_cast<CpuCache&>(cache), max, pool_);
-    QUERN_CHECK(executable->bind(home, packed));
+    QUERN_CHECK(executable->bind(home));
     return executable;
   }
 

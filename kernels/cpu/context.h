@@ -14,11 +14,12 @@ namespace quern::kernels::cpu {
 struct PackedMatrices {
   std::byte* data = nullptr;
   size_t tile_bytes = 0, matrix_bytes = 0;
+  size_t tiles = 0;  // that are packed by now, from the first one on
 };
 
 struct Weight {
   gguf::TensorView tensor;  // as mapped
-  PackedMatrices packed;    // without data: it is not packed
+  PackedMatrices packed;    // without data: it is never packed
 };
 
 // The values of a norm; null where there are none.

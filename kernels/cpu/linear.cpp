@@ -15,8 +15,6 @@ namespace {
 // Tokens that one call works on: bounds the scratch, and keeps a tile's results in the cache.
 constexpr size_t kTokenSlice = 512;
 
-size_t tiles(const LinearTask& task) { return (task.matrix.rows + kRowTile - 1) / kRowTile; }
-
 // out[tokens][kRowTile] = sums of two planes each.
 void add_planes(size_t tokens, float* out) {
   for (size_t t = 0; t < tokens; ++t) {
@@ -32,9 +30,10 @@ void multiply(const Matrix& matrix, const LinearInput& input, size_t row, size_t
               size_t count, float* out, std::byte* scratch) {
   const LinearInput part = input.part({first, first + count});
   const size_t columns = gguf::info(matrix.format).is_float() ? count : count * input.planes;
+  const WeightTile tile = matrix.tile(row / kRowTile);
   matmul_tile({.format = matrix.format,
-               .weights = matrix.bytes + row / kRowTile * matrix.tile_bytes,
-               .row_bytes = matrix.packed ? WeightTile::kPacked : matrix.row_bytes,
+               .weights = tile.bytes,
+               .row_bytes = tile.stride,
                .rows = std::min(kRowTile, matrix.rows - row),
                .values = input.values,
                .quantized = part.quantized,
@@ -112,21 +111,22 @@ LinearInput LinearInput::part(const TokenRun& run) const {
 Matrix Matrix::of(const Weight& weight, size_t expert) {
   const gguf::TensorView& tensor = weight.tensor;
   const PackedMatrices& packed = weight.packed;
-  Matrix matrix{.name = tensor.name,
-                .expert = expert,
-                .format = tensor.format,
-                .bytes = tensor.bytes.data(),
-                .row_bytes = tensor.row_bytes(),
-                .tile_bytes = kRowTile * tensor.row_bytes(),
-                .rows = tensor.shape[1],
-                .packed = packed.data != nullptr};
-  if (matrix.packed) {
-    matrix.bytes = packed.data + expert * packed.matrix_bytes;
-    matrix.tile_bytes = packed.tile_bytes;
-  } else {
-    matrix.bytes += expert * matrix.rows * matrix.row_bytes;
-  }
-  return matrix;
+  const size_t rows = tensor.shape[1], row_bytes = tensor.row_bytes();
+  const size_t before = expert * row_tiles(rows);  // tiles of the experts before it
+  return {.name = tensor.name,
+          .expert = expert,
+          .format = tensor.format,
+          .rows = rows,
+          .mapped = tensor.bytes.data() + expert * rows * row_bytes,
+          .row_bytes = row_bytes,
+          .packed = packed.data + expert * packed.matrix_bytes,
+          .tile_bytes = packed.tile_bytes,
+          .packed_tiles = packed.tiles - std::min(packed.tiles, before)};
+}
+
+WeightTile Matrix::tile(size_t index) const {
+  if (index < packed_tiles) return {packed + index * tile_bytes, WeightTile::kPacked};
+  return {mapped + index * kRowTile * row_bytes, row_bytes};
 }
 
 size_t linear_scratch_bytes(size_t tokens) {
@@ -139,7 +139,7 @@ void run_linear(std::span<const LinearTask> tasks, Context& context) {
   // ends[i]: number of tiles in tasks 0 … i, so that one loop hands out the tiles of all of them.
   std::vector<size_t> ends;
   size_t total = 0;
-  for (const LinearTask& task : tasks) ends.push_back(total += tiles(task));
+  for (const LinearTask& task : tasks) ends.push_back(total += row_tiles(task.matrix.rows));
   context.pool.run(total, [&](size_t item, size_t worker) {
     const size_t index = std::upper_bound(ends.begin(), ends.end(), item) - ends.begin();
     const size_t begin = index == 0 ? 0 : ends[index - 1];

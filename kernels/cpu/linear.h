@@ -7,6 +7,7 @@
 
 #include "kernels/cpu/activations.h"
 #include "kernels/cpu/context.h"
+#include "kernels/cpu/format_kernels.h"
 
 namespace quern::kernels::cpu {
 
@@ -32,14 +33,18 @@ struct Matrix {
   std::string_view name;  // of its tensor
   size_t expert;          // which of the stack
   gguf::Format format;
-  const std::byte* bytes;
-  size_t row_bytes;   // as in the file
-  size_t tile_bytes;  // distance of tiles of kRowTile rows
   size_t rows;
-  bool packed;
+  const std::byte* mapped;
+  size_t row_bytes;         // as in the file
+  const std::byte* packed;  // its first packed_tiles tiles of kRowTile rows are read here
+  size_t tile_bytes;        // from one to the next
+  size_t packed_tiles;
 
   // Matrix `expert` of a stack.
   static Matrix of(const Weight& weight, size_t expert = 0);
+
+  // Rows from `index` * kRowTile on.
+  WeightTile tile(size_t index) const;
 };
 
 // y[t][r] = activation(matrix_r · input_t (+ bias_r)), or with `up`:

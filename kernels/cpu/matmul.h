@@ -12,6 +12,7 @@
 namespace quern::kernels::cpu {
 
 inline constexpr size_t kRowTile = 2 * kPanelRows;  // weight rows that one call works on
+constexpr size_t row_tiles(size_t rows) { return (rows + kRowTile - 1) / kRowTile; }
 inline constexpr size_t kFloatChain = 64;  // values of a float format that are summed from zero
 inline constexpr size_t kFloatScratchBytes = 2 * kPanelValues * kRowTile * sizeof(float);
 

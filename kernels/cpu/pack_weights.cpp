@@ -35,7 +35,7 @@ WeightId companion(const Program& program, WeightId weight) {
 }
 
 // Mapped bytes that are packed before they are given back.
-constexpr size_t kSliceBytes = size_t{8} << 20;
+constexpr uint64_t kSliceBytes = 8 << 20;
 
 // Bytes of kRowTile rows.
 size_t tile_bytes(const gguf::TensorView& tensor) {
@@ -80,51 +80,73 @@ class Placer {
   std::byte* next_;
 };
 
-// Packs a weight a slice at a time, so that little of it is in memory twice. packed(bytes): as a
-// PackObserver.
-template <class Packed>
-bool pack(const Weight& weight, ThreadPool& pool, const Packed& packed) {
+// Tiles of all matrices of a weight.
+size_t tiles_of(const gguf::TensorView& tensor) {
+  return tensor.rows() / tensor.shape[1] * row_tiles(tensor.shape[1]);
+}
+
+// Mapped bytes of the first `tiles` tiles.
+uint64_t bytes_before(const gguf::TensorView& tensor, size_t tiles) {
+  const size_t rows = tensor.shape[1], each = row_tiles(rows);
+  return (tiles / each * rows + tiles % each * kRowTile) * tensor.row_bytes();
+}
+
+void pack_tile(const Weight& weight, size_t tile) {
   const gguf::TensorView& tensor = weight.tensor;
-  const FormatKernels kernels = format_kernels(tensor.format);
-  const size_t row_bytes = tensor.row_bytes(), rows = tensor.shape[1];
-  const size_t panels = (rows + kPanelRows - 1) / kPanelRows;
-  const size_t total = tensor.rows() / rows * panels;
-  constexpr size_t kPanels = kRowTile / kPanelRows;
-  const auto first_row = [&](size_t item) {
-    return item / panels * rows + item % panels * kPanelRows;
-  };
-  const size_t slice = std::max<size_t>(kSliceBytes / (kPanelRows * row_bytes), 1);
-  for (size_t begin = 0, end; begin < total; begin = end) {
-    end = std::min(begin + slice, total);
-    pool.run(end - begin, [&](size_t i, size_t) {
-      const size_t item = begin + i, matrix = item / panels, panel = item % panels;
-      kernels.pack(tensor.bytes.data() + first_row(item) * row_bytes,
-                   std::min(kPanelRows, rows - panel * kPanelRows), row_bytes,
-                   weight.packed.data + matrix * weight.packed.matrix_bytes +
-                       panel / kPanels * weight.packed.tile_bytes +
-                       panel % kPanels * packed_tile_bytes(tensor.format, tensor.row_values()));
-    });
-    if (!packed(first_row(end) * row_bytes)) return false;
+  const size_t each = row_tiles(tensor.shape[1]), row_bytes = tensor.row_bytes();
+  const size_t first = tile % each * kRowTile;
+  const std::byte* from = tensor.bytes.data() + bytes_before(tensor, tile);
+  std::byte* to = weight.packed.data + tile / each * weight.packed.matrix_bytes +
+                  tile % each * weight.packed.tile_bytes;
+  const size_t rows = std::min(kRowTile, tensor.shape[1] - first);
+  for (size_t row = 0; row < rows; row += kPanelRows) {
+    format_kernels(tensor.format)
+        .pack(from + row * row_bytes, std::min(kPanelRows, rows - row), row_bytes, to);
+    to += packed_tile_bytes(tensor.format, tensor.row_values());
   }
-  return true;
+}
+
+// Packs the next `bytes` of a weight, or a tile, if that is more.
+void pack_slice(Weight& weight, uint64_t bytes, ThreadPool& pool) {
+  const size_t begin = weight.packed.tiles, all = tiles_of(weight.tensor);
+  const size_t slice = std::max<size_t>(bytes / (kRowTile * weight.tensor.row_bytes()), 1);
+  const size_t end = std::min(begin + slice, all);
+  pool.run(end - begin, [&](size_t i, size_t) { pack_tile(weight, begin + i); });
+  weight.packed.tiles = end;
 }
 
 }  // namespace
 
-Result<HugePages> pack_weights(const Program& program, std::span<Weight> weights, ThreadPool& pool,
-                               const PackObserver& packed) {
+Result<WeightPacker> WeightPacker::make(const Program& program, std::span<Weight> weights) {
+  WeightPacker packer;
   uint64_t total = 0;
-  for (WeightId id = 0; id < weights.size(); ++id) total += cpu_packed_bytes(program, id);
-  QUERN_TRY(HugePages memory, HugePages::allocate(total));
-  Placer placer(program, weights, memory.data());
-  for (WeightId id = 0; id < weights.size(); ++id) placer.place(id);
   for (WeightId id = 0; id < weights.size(); ++id) {
-    const auto tell = [&](size_t bytes) { return !packed || packed(id, bytes); };
-    if (weights[id].packed.data && !pack(weights[id], pool, tell)) {
-      return fail(ErrorKind::kCancelled, "cancelled", "stopped");
-    }
+    const uint64_t bytes = cpu_packed_bytes(program, id);
+    total += bytes;
+    if (bytes > 0) packer.left_ += weights[id].tensor.bytes.size();
   }
-  return memory;
+  QUERN_TRY(packer.memory_, HugePages::allocate(total));
+  packer.weights_ = weights;
+  Placer placer(program, weights, packer.memory_.data());
+  for (WeightId id = 0; id < weights.size(); ++id) placer.place(id);
+  return packer;
+}
+
+Result<uint64_t> WeightPacker::pack(uint64_t bytes, ThreadPool& pool, const PackObserver& packed) {
+  const uint64_t goal = left_ - std::min(left_, bytes);
+  while (left_ > goal) {
+    Weight& weight = weights_[next_];
+    const size_t before = weight.packed.tiles;
+    if (!weight.packed.data || before == tiles_of(weight.tensor)) {
+      ++next_;
+      continue;
+    }
+    pack_slice(weight, std::min(kSliceBytes, left_ - goal), pool);
+    const uint64_t done = bytes_before(weight.tensor, weight.packed.tiles);
+    left_ -= done - bytes_before(weight.tensor, before);
+    if (packed && !packed(next_, done)) return fail(ErrorKind::kCancelled, "cancelled", "stopped");
+  }
+  return left_;
 }
 
 }  // namespace quern::kernels::cpu

@@ -1,4 +1,4 @@
-// Packs the weights of a program at load (packed.h): one pass over the file, all threads.
+// Packs the weights of a program (packed.h), tile by tile, all threads.
 #pragma once
 
 #include <span>
@@ -8,9 +8,21 @@
 
 namespace quern::kernels::cpu {
 
-// Fills Weight::packed of all weights that can be packed; `packed`, if any, is told of it.
-// Returns the memory that holds them. Errors: "out-of-memory", "cancelled".
-Result<HugePages> pack_weights(const Program& program, std::span<Weight> weights, ThreadPool& pool,
-                               const PackObserver& packed);
+class WeightPacker {
+ public:
+  WeightPacker() = default;  // has nothing to pack
+
+  // Gives the weights that can be packed their places. Error: "out-of-memory".
+  static Result<WeightPacker> make(const Program& program, std::span<Weight> weights);
+
+  // As Executable::pack.
+  Result<uint64_t> pack(uint64_t bytes, ThreadPool& pool, const PackObserver& packed);
+
+ private:
+  HugePages memory_;
+  std::span<Weight> weights_;
+  WeightId next_ = 0;  // the weights before it are packed
+  uint64_t left_ = 0;  // mapped bytes that are not
+};
 
 }  // namespace quern::kernels::cpu

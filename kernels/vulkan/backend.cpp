@@ -43,9 +43,9 @@ class VulkanBackend final : public Backend {
   Result<std::unique_ptr<Executable>> compile(const Program& program,
                                               std::span<const gguf::TensorView> weights,
                                               Cache& cache, const MaxBatch& max, WeightHome,
-                                              const PackObserver& packed) override {
+                                              const PackObserver& uploaded) override {
     return vulkan::VulkanExecutable::make(*device_, program, weights,
-                                          static_cast<vulkan::VulkanCache&>(cache), max, packed);
+                                          static_cast<vulkan::VulkanCache&>(cache), max, uploaded);
   }
 
  private:

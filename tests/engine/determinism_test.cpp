@@ -1,10 +1,8 @@
 // The same tokens give the same logits to the bit, however the work is divided.
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <bit>
 #include <cmath>
-#include <filesystem>
 #include <fstream>
 #include <random>
 #include <sstream>
@@ -13,6 +11,7 @@
 #include "engine/synthetic_model.h"
 #include "engine/tokenizer/tokenizer.h"
 #include "tests/golden_path.h"
+#include "tests/temporary_folder.h"
 
 namespace quern::engine {
 namespace {
@@ -83,24 +82,59 @@ TEST(DeterminismSlow, bundledModelOnFourHundredTokensOfText) {
   expect_equal_for_every_split(path, tokens);
 }
 
+constexpr uint32_t kSeed = 20;
+
+std::string write_synthetic_model(const SyntheticShape& shape,
+                                  const test::TemporaryFolder& folder) {
+  const std::string path = folder.file("model.gguf");
+  const Status written = synthetic_model(shape, *find_mix("Q4_K_M"), kSeed).write(path);
+  EXPECT_TRUE(written) << written.error().to_string();
+  return path;
+}
+
 // Random tokens through a seeded random model.
 void expect_equal_on_synthetic_model(std::string_view shape_name, size_t count) {
-  constexpr uint32_t kSeed = 20;
-  const std::string path = std::filesystem::temp_directory_path() /
-                           ("quern-determinism-" + std::to_string(getpid()) + ".gguf");
+  const test::TemporaryFolder folder;
   const SyntheticShape& shape = *find_synthetic_shape(shape_name);
-  const Status written = synthetic_model(shape, *find_mix("Q4_K_M"), kSeed).write(path);
-  ASSERT_TRUE(written) << written.error().to_string();
   std::mt19937 random(kSeed);
   std::vector<int32_t> tokens(count);
   for (int32_t& token : tokens) token = static_cast<int32_t>(random() % shape.vocabulary);
-  expect_equal_for_every_split(path, tokens);
-  std::filesystem::remove(path);
+  expect_equal_for_every_split(write_synthetic_model(shape, folder), tokens);
 }
 
 // Crosses two borders between granules of 512 positions.
 TEST(DeterminismSlow, seededModelOnFifteenHundredTokens) {
   expect_equal_on_synthetic_model("tiny", 1500);
+}
+
+// Steps that pack between them, and one that packs no more.
+constexpr size_t kSteps = 20;
+
+std::vector<float> logits_of_steps(const std::string& path, bool pack_while_running) {
+  const auto engine =
+      Engine::load(*gguf::File::open(path),
+                   {.threads = 2, .context = 64, .pack_while_running = pack_while_running});
+  EXPECT_TRUE(engine) << engine.error().to_string();
+  EXPECT_EQ((*engine)->bytes_to_pack() > 0, pack_while_running);
+  Sequence sequence = (*engine)->new_sequence();
+  const CancelToken never{false};
+  std::vector<float> all;
+  for (size_t i = 0; i < kSteps; ++i) {
+    const Row row{&sequence, static_cast<int32_t>(7 * i % 96), true};
+    const auto logits = (*engine)->step({&row, 1}, never);
+    EXPECT_TRUE(logits) << logits.error().to_string();
+    all.insert(all.end(), logits->begin(), logits->end());
+  }
+  EXPECT_EQ((*engine)->bytes_to_pack(), 0);
+  return all;
+}
+
+TEST(Determinism, whetherWeightsArePackedAtLoadOrWhileItRuns) {
+  for (const char* shape : {"tiny", "tiny-hybrid", "tiny-moe"}) {
+    const test::TemporaryFolder folder;
+    const std::string path = write_synthetic_model(*find_synthetic_shape(shape), folder);
+    EXPECT_EQ(logits_of_steps(path, true), logits_of_steps(path, false)) << shape;
+  }
 }
 
 TEST(Determinism, seededHybrid) { expect_equal_on_synthetic_model("tiny-hybrid", 100); }

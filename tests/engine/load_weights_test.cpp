@@ -53,6 +53,18 @@ TEST(LoadWeights, endsWhereverItIsStopped) {
   }
 }
 
+TEST(LoadWeights, packsTheRestWhenAskedTo) {
+  const auto engine =
+      *Engine::load(bundled(), {.threads = 2, .context = 64, .pack_while_running = true});
+  const uint64_t all = engine->bytes_to_pack();
+  EXPECT_GT(all, 0);
+  const CancelToken now{true}, never{false};
+  EXPECT_EQ(engine->pack(now).error().kind, ErrorKind::kCancelled);
+  EXPECT_GT(engine->bytes_to_pack(), 0);
+  EXPECT_TRUE(engine->pack(never));
+  EXPECT_EQ(engine->bytes_to_pack(), 0);
+}
+
 TEST(LoadWeights, findsTheFirstCorruptBlockOfALargeTensor) {
   std::vector<gguf::BlockQ8_0> blocks(400'000);  // 13 MB, more than is checked at once
   const gguf::TensorView tensor{.name = "large",
@@ -63,7 +75,7 @@ TEST(LoadWeights, findsTheFirstCorruptBlockOfALargeTensor) {
   const gguf::File file = bundled();
   const auto check = [&] {
     LoadProgress progress({}, {&tensor, 1}, 1);
-    return check_weights(file, {&tensor, 1}, 2, progress);
+    return check_weights(file, {&tensor, 1}, 2, false, progress);
   };
   EXPECT_TRUE(check());
   for (const size_t corrupt : {399'999, 300'001, 123'457, 0}) {

@@ -308,19 +308,75 @@ TEST(Projection, tellsOfPackedBytesLongBeforeALargeWeightIsDone) {
   const auto cache = test::make_cache(*cpu, small, 0);
   const size_t all = small.weights[linear.weight].bytes.size();
   const MaxBatch max = {.rows = 1, .logit_rows = 1, .positions = 1};
+  const auto executable =
+      *cpu->compile(small.program, small.weights, *cache, max, WeightHome::kPacked);
   size_t told = 0;
-  ASSERT_TRUE(cpu->compile(small.program, small.weights, *cache, max, WeightHome::kPacked,
-                           [&](WeightId weight, size_t bytes) {
-                             EXPECT_EQ(weight, linear.weight);
-                             EXPECT_GT(bytes, told);
-                             EXPECT_LE(bytes - told, size_t{8} << 20);
-                             told = bytes;
-                             return true;
-                           }));
-  EXPECT_EQ(told, all);
-  const auto stopped = cpu->compile(small.program, small.weights, *cache, max, WeightHome::kPacked,
-                                    [](WeightId, size_t) { return false; });
+  const PackObserver observer = [&](WeightId weight, size_t bytes) {
+    EXPECT_EQ(weight, linear.weight);
+    EXPECT_GT(bytes, told);
+    EXPECT_LE(bytes - told, size_t{8} << 20);
+    told = bytes;
+    return true;
+  };
+  const auto stopped = executable->pack(
+      all, [&](WeightId weight, size_t bytes) { return !observer(weight, bytes); });
   EXPECT_EQ(stopped.error().code, "cancelled");
+  EXPECT_LT(told, all);
+  EXPECT_EQ(executable->pack(all, observer), 0);
+  EXPECT_EQ(told, all);
+}
+
+// After each tile that is packed: gate and up, which alternate in packed memory, with a last tile
+// of 8 rows; several experts; a float format.
+TEST(Packing, changesNoResultWhereverItStands) {
+  for (const Format format : {Format::Q4_K, Format::F16}) {
+    SmallProgram small(kSeed);
+    const ValueId in = small.embed(256), hidden = small.program.add_value(128);
+    const ValueId out = small.program.add_value(40);
+    small.program.ops.push_back(
+        Projection{.in = in,
+                   .norm = {},
+                   .outputs = {{.weight = small.matrix(format, 256, 128), .out = hidden},
+                               {.weight = small.matrix(format, 256, 128), .out = hidden}},
+                   .activation = Activation::kSilu});
+    const ValueId wide = small.program.add_value(256);
+    small.program.ops.push_back(
+        Projection{.in = hidden,
+                   .norm = {},
+                   .outputs = {{.weight = small.matrix(Format::F32, 128, 256), .out = wide}}});
+    small.program.ops.push_back(
+        Projection{.in = wide,
+                   .norm = {},
+                   .outputs = {{.weight = small.matrix(format, 256, 40), .out = out}}});
+    small.program.finish(out);
+    const auto cpu = make_cpu_backend(2);
+    const auto cache = test::make_cache(*cpu, small, 0);
+    const MaxBatch max = {.rows = 3, .logit_rows = 1, .positions = 3};
+    const auto executable =
+        *cpu->compile(small.program, small.weights, *cache, max, WeightHome::kPacked);
+    const auto run = [&] {
+      const std::vector<int32_t> tokens{3, 14, 15};
+      const std::vector<uint32_t> positions{0, 1, 2}, sequences(3);
+      const std::vector<std::span<const uint32_t>> tables(1);
+      const std::atomic<bool> never{false};
+      const auto found = *executable->run({.tokens = tokens,
+                                           .positions = positions,
+                                           .sequences = sequences,
+                                           .block_tables = tables,
+                                           .logit_rows = {}},
+                                          never);
+      return std::vector<float>(found.begin(), found.end());
+    };
+    const std::vector<float> mapped = run();
+    const uint64_t all = *executable->pack(0);
+    EXPECT_GT(all, 0);
+    for (uint64_t left = all, before; left > 0;) {
+      before = left;
+      left = *executable->pack(1);
+      ASSERT_LT(left, before);
+      test::expect_same(run(), mapped);
+    }
+  }
 }
 
 TEST(Projection, showsNotANumberInEveryOutputOfItsRowOnly) {

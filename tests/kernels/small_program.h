@@ -127,6 +127,7 @@ inline std::vector<float> run(kernels::Backend& backend, const SmallProgram& sma
                                            .logit_rows = static_cast<uint32_t>(logit_rows.size()),
                                            .positions = longest},
                                           home);
+  EXPECT_EQ((*executable)->pack(UINT64_MAX), 0);
   const std::atomic<bool> never{false};
   const auto found = (*executable)
                          ->run({.tokens = tokens,

@@ -46,6 +46,7 @@ class FakeGenerator : public Generator {
     answer.statistics.answer_tokens = answer.text.size();
     return answer;
   }
+  void work_ahead(const engine::CancelToken&) override {}
   std::string piece(int32_t id) const override { return std::string(1, static_cast<char>(id)); }
   uint32_t context() const override { return positions; }
   uint32_t trained_context() const override { return 500; }
