@@ -115,7 +115,7 @@ struct TopLogit {
 };
 
 // Told how many of a weight's bytes, from its first one on, are packed or on their device by now;
-// they are mapped memory that is read no more, except by row. False ends loading.
+// they are mapped memory that is read no more. False ends loading.
 using PackObserver = std::function<bool(WeightId, size_t bytes)>;
 
 // A program bound to weights, a cache and workspace; made once and run for every batch.

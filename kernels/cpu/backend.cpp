@@ -6,6 +6,7 @@
 
 #include "kernels/backend.h"
 #include "kernels/cpu/context.h"
+#include "kernels/cpu/linear.h"
 #include "kernels/cpu/matmul.h"
 #include "kernels/cpu/pack_weights.h"
 #include "kernels/cpu/vector_math.h"
@@ -14,18 +15,20 @@ namespace quern::kernels::cpu {
 
 void run(const Embed& op, Context& context) {
   const size_t width = context.width(op.out);
-  const auto read_row = [&](WeightId table, size_t row, float* out) {
-    const gguf::TensorView& tensor = context.weights[table].tensor;
-    decode_row(tensor.format, tensor.bytes.data() + row * tensor.row_bytes(), out, width);
-  };
+  const Weight& table = context.weights[op.table];
   context.pool.run(context.batch->tokens.size(), [&](size_t row, size_t) {
     float* x = context.value(op.out) + row * width;
-    read_row(op.table, static_cast<size_t>(context.batch->tokens[row]), x);
+    float* other = context.floats(context.workspace.normed) + row * width;
+    const std::byte* bytes = weight_row(table, static_cast<size_t>(context.batch->tokens[row]),
+                                        reinterpret_cast<std::byte*>(other));
+    decode_row(table.tensor.format, bytes, x, width);
     for (size_t i = 0; op.scale != 1 && i < width; ++i) x[i] *= op.scale;
     if (op.positions == kAbsent) return;
-    float* position = context.floats(context.workspace.normed) + row * width;
-    read_row(op.positions, context.batch->positions[row], position);
-    for (size_t i = 0; i < width; ++i) x[i] += position[i];
+    const gguf::TensorView& positions = context.weights[op.positions].tensor;
+    decode_row(positions.format,
+               positions.bytes.data() + context.batch->positions[row] * positions.row_bytes(),
+               other, width);
+    for (size_t i = 0; i < width; ++i) x[i] += other[i];
   });
 }
 

@@ -31,7 +31,9 @@ struct FormatKernels {
   // Packs `rows` <= 16 rows of row_bytes bytes; `tile`: packed_tile_bytes(), 64-byte aligned.
   void (*pack)(const std::byte* rows_start, size_t rows, size_t row_bytes,
                std::byte* tile) = nullptr;
-  // Float formats: matmul_tile, whole. They have none of the above but `pack`.
+  // One row of such a tile, as the file has it.
+  void (*unpack_row)(const std::byte* tile, size_t row, size_t row_bytes, std::byte* out) = nullptr;
+  // Float formats: matmul_tile, whole. They have none of the above but the two for packing.
   void (*multiply)(const MatMulTile& tile, std::byte* scratch) = nullptr;
 };
 

@@ -7,6 +7,7 @@
 #include "kernels/cpu/finish_tile.h"
 #include "kernels/cpu/matmul.h"
 #include "kernels/cpu/normalize.h"
+#include "kernels/cpu/packed.h"
 #include "kernels/cpu/vector_math.h"
 
 namespace quern::kernels::cpu {
@@ -127,6 +128,18 @@ Matrix Matrix::of(const Weight& weight, size_t expert) {
 WeightTile Matrix::tile(size_t index) const {
   if (index < packed_tiles) return {packed + index * tile_bytes, WeightTile::kPacked};
   return {mapped + index * kRowTile * row_bytes, row_bytes};
+}
+
+const std::byte* weight_row(const Weight& weight, size_t row, std::byte* memory) {
+  const gguf::TensorView& tensor = weight.tensor;
+  const WeightTile tile = Matrix::of(weight).tile(row / kRowTile);
+  const size_t within = row % kRowTile;
+  if (tile.stride != WeightTile::kPacked) return tile.bytes + within * tile.stride;
+  const size_t panel_bytes = packed_tile_bytes(tensor.format, tensor.row_values());
+  format_kernels(tensor.format)
+      .unpack_row(tile.bytes + within / kPanelRows * panel_bytes, within % kPanelRows,
+                  tensor.row_bytes(), memory);
+  return memory;
 }
 
 size_t linear_scratch_bytes(size_t tokens) {

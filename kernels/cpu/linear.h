@@ -47,6 +47,10 @@ struct Matrix {
   WeightTile tile(size_t index) const;
 };
 
+// A row of a weight as the file has it: there, or once it is packed, copied to `memory` of
+// row_bytes.
+const std::byte* weight_row(const Weight& weight, size_t row, std::byte* memory);
+
 // y[t][r] = activation(matrix_r · input_t (+ bias_r)), or with `up`:
 // y[t][r] = activation(matrix_r · input_t (+ bias_r)) * (up_r · input_t (+ up_bias_r)), then
 // out[t][r] = gate[t] * scale * y[t][r] (+ add[t][r]).

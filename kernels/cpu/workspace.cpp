@@ -49,7 +49,7 @@ struct Largest {
       } else if (const auto* branch = std::get_if<AddNormed>(&op)) {
         take_input(program, branch->in, max);
       } else if (const auto* embed = std::get_if<Embed>(&op)) {
-        if (embed->positions != kAbsent) take_input(program, embed->out, max);
+        take_input(program, embed->out, max);
       } else if (const auto* mixture = std::get_if<Experts>(&op)) {
         take_input(program, mixture->in, max, form_of(program, mixture->router));
         experts = std::max(experts, ExpertsWorkspace(program, *mixture, max.rows).bytes);

@@ -326,56 +326,70 @@ TEST(Projection, tellsOfPackedBytesLongBeforeALargeWeightIsDone) {
   EXPECT_EQ(told, all);
 }
 
-// After each tile that is packed: gate and up, which alternate in packed memory, with a last tile
-// of 8 rows; several experts; a float format.
-TEST(Packing, changesNoResultWhereverItStands) {
+// Runs a program after each tile that is packed. `out`: its result.
+void expect_same_wherever_packing_stands(SmallProgram& small, ValueId out) {
+  small.program.finish(out);
+  const auto cpu = make_cpu_backend(2);
+  const auto cache = test::make_cache(*cpu, small, 0);
+  const MaxBatch max = {.rows = 3, .logit_rows = 1, .positions = 3};
+  const auto executable =
+      *cpu->compile(small.program, small.weights, *cache, max, WeightHome::kPacked);
+  const auto run = [&] {
+    const std::vector<int32_t> tokens{3, 34, SmallProgram::kTokens - 1};
+    const std::vector<uint32_t> positions{0, 1, 2}, sequences(3);
+    const std::vector<std::span<const uint32_t>> tables(1);
+    const std::atomic<bool> never{false};
+    const auto found = *executable->run({.tokens = tokens,
+                                         .positions = positions,
+                                         .sequences = sequences,
+                                         .block_tables = tables,
+                                         .logit_rows = {}},
+                                        never);
+    return std::vector<float>(found.begin(), found.end());
+  };
+  const std::vector<float> mapped = run();
+  uint64_t left = *executable->pack(0);
+  EXPECT_GT(left, 0);
+  for (uint64_t before; left > 0;) {
+    before = left;
+    left = *executable->pack(1);
+    ASSERT_LT(left, before);
+    test::expect_same(run(), mapped);
+  }
+}
+
+// Gate and up, which alternate in packed memory; a last tile of 8 rows; an F32 matrix.
+TEST(Packing, changesNoProductWhereverItStands) {
   for (const Format format : {Format::Q4_K, Format::F16}) {
     SmallProgram small(kSeed);
     const ValueId in = small.embed(256), hidden = small.program.add_value(128);
-    const ValueId out = small.program.add_value(40);
-    small.program.ops.push_back(
-        Projection{.in = in,
-                   .norm = {},
-                   .outputs = {{.weight = small.matrix(format, 256, 128), .out = hidden},
-                               {.weight = small.matrix(format, 256, 128), .out = hidden}},
-                   .activation = Activation::kSilu});
-    const ValueId wide = small.program.add_value(256);
-    small.program.ops.push_back(
-        Projection{.in = hidden,
-                   .norm = {},
-                   .outputs = {{.weight = small.matrix(Format::F32, 128, 256), .out = wide}}});
-    small.program.ops.push_back(
-        Projection{.in = wide,
-                   .norm = {},
-                   .outputs = {{.weight = small.matrix(format, 256, 40), .out = out}}});
-    small.program.finish(out);
-    const auto cpu = make_cpu_backend(2);
-    const auto cache = test::make_cache(*cpu, small, 0);
-    const MaxBatch max = {.rows = 3, .logit_rows = 1, .positions = 3};
-    const auto executable =
-        *cpu->compile(small.program, small.weights, *cache, max, WeightHome::kPacked);
-    const auto run = [&] {
-      const std::vector<int32_t> tokens{3, 14, 15};
-      const std::vector<uint32_t> positions{0, 1, 2}, sequences(3);
-      const std::vector<std::span<const uint32_t>> tables(1);
-      const std::atomic<bool> never{false};
-      const auto found = *executable->run({.tokens = tokens,
-                                           .positions = positions,
-                                           .sequences = sequences,
-                                           .block_tables = tables,
-                                           .logit_rows = {}},
-                                          never);
-      return std::vector<float>(found.begin(), found.end());
+    const ValueId wide = small.program.add_value(256), out = small.program.add_value(40);
+    const auto project = [&](ValueId from, std::vector<Linear> outputs, Activation activation) {
+      small.program.ops.push_back(Projection{
+          .in = from, .norm = {}, .outputs = std::move(outputs), .activation = activation});
     };
-    const std::vector<float> mapped = run();
-    const uint64_t all = *executable->pack(0);
-    EXPECT_GT(all, 0);
-    for (uint64_t left = all, before; left > 0;) {
-      before = left;
-      left = *executable->pack(1);
-      ASSERT_LT(left, before);
-      test::expect_same(run(), mapped);
-    }
+    project(in,
+            {{.weight = small.matrix(format, 256, 128), .out = hidden},
+             {.weight = small.matrix(format, 256, 128), .out = hidden}},
+            Activation::kSilu);
+    project(hidden, {{.weight = small.matrix(Format::F32, 128, 256), .out = wide}},
+            Activation::kNone);
+    project(wide, {{.weight = small.matrix(format, 256, 40), .out = out}}, Activation::kNone);
+    expect_same_wherever_packing_stands(small, out);
+  }
+}
+
+// An embedding that is the output's matrix, too.
+TEST(Packing, changesNoRowOfATableWhereverItStands) {
+  for (const Format format : {Format::Q6_K, Format::MXFP4, Format::BF16, Format::F32}) {
+    SmallProgram small(kSeed);
+    const WeightId table = small.matrix(format, 256, SmallProgram::kTokens);
+    const ValueId in = small.program.add_value(256);
+    const ValueId out = small.program.add_value(SmallProgram::kTokens);
+    small.program.ops.push_back(Embed{table, in});
+    small.program.ops.push_back(
+        Projection{.in = in, .norm = {}, .outputs = {{.weight = table, .out = out}}});
+    expect_same_wherever_packing_stands(small, out);
   }
 }
 

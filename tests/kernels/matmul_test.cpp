@@ -141,6 +141,14 @@ void expect_equals_reference(const gguf::FormatInfo& format, const std::vector<s
     tile.row_bytes = WeightTile::kPacked;
     const std::vector<float> from_packed = multiply(tile, shape);
     ASSERT_EQ(std::memcmp(from_packed.data(), out.data(), out.size() * sizeof(float)), 0);
+    std::vector<std::byte> row(row_bytes);
+    for (size_t r = 0; r < shape.rows; ++r) {
+      const size_t tile_bytes = packed_tile_bytes(format.format, shape.values);
+      format_kernels(format.format)
+          .unpack_row(packed.data() + r / kPanelRows * tile_bytes, r % kPanelRows, row_bytes,
+                      row.data());
+      ASSERT_EQ(std::memcmp(row.data(), weights.data() + r * row_bytes, row_bytes), 0);
+    }
   }
   std::vector<float> decoded(shape.values);
   for (size_t t = 0; t < shape.tokens; ++t) {

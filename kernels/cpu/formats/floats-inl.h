@@ -221,7 +221,15 @@ HWY_AFTER_NAMESPACE();
   void Pack##name(const std::byte* rows_start, size_t rows, size_t row_bytes, std::byte* tile) {   \
     PackLines<true>(rows_start, rows, row_bytes, 0, row_bytes, reinterpret_cast<uint32_t*>(tile)); \
   }                                                                                                \
-  FormatKernels Kernels##name() { return {.pack = Pack##name, .multiply = Multiply##name}; }
+  void UnpackRow##name(const std::byte* tile, size_t row, size_t row_bytes, std::byte* out) {      \
+    for (size_t at = 0; at < row_bytes; at += 4) {                                                 \
+      std::memcpy(out + at, tile + at * kPanelRows + 4 * row,                                      \
+                  std::min<size_t>(4, row_bytes - at));                                            \
+    }                                                                                              \
+  }                                                                                                \
+  FormatKernels Kernels##name() {                                                                  \
+    return {.pack = Pack##name, .unpack_row = UnpackRow##name, .multiply = Multiply##name};        \
+  }
 #endif
 #undef QUERN_FLOAT_KERNELS
 #define QUERN_FLOAT_KERNELS(name)                \

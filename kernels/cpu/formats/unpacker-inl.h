@@ -413,6 +413,25 @@ HWY_INLINE void PackTile(const std::byte* rows_start, size_t rows, size_t row_by
   }
 }
 
+// FormatKernels::unpack_row.
+template <gguf::Format F>
+HWY_INLINE void UnpackRow(const std::byte* tile, size_t row, size_t row_bytes, std::byte* out) {
+  constexpr size_t kBytes = gguf::Traits<F>::kBytes, kRun = packed_run(F);
+  std::byte ordered[kRun * kBytes];
+  for (size_t start = 0; start < row_bytes; start += sizeof ordered) {
+    const std::byte* words = tile + start * kPanelRows + 4 * row;
+    for (size_t at = 0; at < sizeof ordered; at += 4) {
+      std::memcpy(ordered + at, words + at * kPanelRows, 4);
+    }
+    for (size_t b = 0; b < kRun && start + b * kBytes < row_bytes; ++b) {
+      for (const Segment& segment : PackedOrder<F>::segments()) {
+        std::memcpy(out + start + b * kBytes + segment.offset,
+                    ordered + PackedOrder<F>::position(b, segment.offset), segment.bytes);
+      }
+    }
+  }
+}
+
 // FormatKernels::unpack_product.
 template <gguf::Format F>
 void UnpackProductTile(const WeightTile& tile, size_t k, Panel& panel) {
@@ -488,13 +507,17 @@ HWY_AFTER_NAMESPACE();
   void Pack##name(const std::byte* rows_start, size_t rows, size_t row_bytes, std::byte* tile) { \
     PackTile<gguf::Format::name>(rows_start, rows, row_bytes, tile);                             \
   }                                                                                              \
+  void UnpackRow##name(const std::byte* tile, size_t row, size_t row_bytes, std::byte* out) {    \
+    UnpackRow<gguf::Format::name>(tile, row, row_bytes, out);                                    \
+  }                                                                                              \
   void Gemv##name(const WeightTile& tile, const std::byte* x, size_t tokens, size_t values,      \
                   float* out) {                                                                  \
     if (tokens == 1) return MultiplyTile<gguf::Format::name, 1>(tile, x, values, out);           \
     MultiplyTile<gguf::Format::name, 2>(tile, x, values, out);                                   \
   }                                                                                              \
   FormatKernels Kernels##name() {                                                                \
-    return {Unpack##name, ProductKernel<gguf::Format::name>(), Gemv##name, Pack##name};          \
+    return {Unpack##name, ProductKernel<gguf::Format::name>(), Gemv##name, Pack##name,           \
+            UnpackRow##name};                                                                    \
   }
 #endif
 #if HWY_ONCE
