@@ -131,6 +131,35 @@ Complaint reads_from_disk(const Json& result) {
       faults);
 }
 
+// `memory` has a measured and a planned peak, which reports of earlier programs may lack.
+Complaint above_plan(const Json& memory, const char* when) {
+  const Json peak = memory.value("peak_bytes", Json()),
+             most = memory.value("planned_bytes", Json());
+  if (!peak.is_number() || !most.is_number() || peak <= most) return std::nullopt;
+  return fmt::format(
+      "{} took {:.2f} GiB of memory and {:.2f} were planned, which must not happen; please report "
+      "this as a bug",
+      when, peak.get<double>() / (1 << 30), most.get<double>() / (1 << 30));
+}
+
+// What drivers of devices take for themselves is not in the plan.
+bool uses_driver(const Json& result) {
+  return result["device"].get<std::string>().find("vulkan") != std::string::npos;
+}
+
+Complaint above_plan_in_test(const Json& result) {
+  if (uses_driver(result)) return std::nullopt;
+  return above_plan(result["memory"], "the test");
+}
+
+Complaint above_plan_in_loading(const Json& report) {
+  if (std::ranges::any_of(report["results"], uses_driver)) return std::nullopt;
+  for (const Json& model : report["models"]) {
+    if (auto complaint = above_plan(model["load"], "loading")) return complaint;
+  }
+  return std::nullopt;
+}
+
 Complaint beyond_roofline(const Json& result) {
   const double share = result["roofline"]["share"].get<double>();
   if (share <= 1) return std::nullopt;
@@ -193,6 +222,7 @@ constexpr Rule<Complaint (*)(const Json& result)> kResultRules[] = {
     {"different-tokens", different_tokens},
     {"disk-reads", reads_from_disk},
     {"beyond-roofline", beyond_roofline},
+    {"above-plan", above_plan_in_test},
 };
 
 constexpr Rule<Complaint (*)(const Json& report)> kReportRules[] = {
@@ -200,6 +230,7 @@ constexpr Rule<Complaint (*)(const Json& report)> kReportRules[] = {
     {"not-release", wrong_build},
     {"unsteady-machine", unsteady_machine},
     {"too-many-threads", too_many_threads},
+    {"above-plan", above_plan_in_loading},
 };
 
 }  // namespace

@@ -154,13 +154,15 @@ void add_placement(const engine::Engine& engine, Json& result) {
   result["gpu_layers"] = moved ? std::min(placement.layers, engine.model().config.layers + 1) : 0;
 }
 
-// The most that the plan allows the host: the same pages as the measured peak.
-std::optional<uint64_t> planned_memory(const engine::Engine& engine) {
-  const auto plan = plan_memory(engine.file(), engine.model(), engine.options());
-  return plan ? std::optional(plan->host().peak()) : std::nullopt;
-}
-
 }  // namespace
+
+Json memory_json(const ProcessMemory& measured, const engine::Engine& engine) {
+  const auto or_null = [](std::optional<uint64_t> v) { return v ? Json(*v) : Json(nullptr); };
+  const auto plan = plan_memory(engine.file(), engine.model(), engine.options());
+  return {{"resident_bytes", or_null(measured.resident)},
+          {"peak_bytes", or_null(measured.peak)},
+          {"planned_bytes", plan ? Json(plan->host_peak()) : Json(nullptr)}};
+}
 
 Work work_of(const Test& test, const engine::Engine& engine) {
   Work work;
@@ -172,7 +174,6 @@ Work work_of(const Test& test, const engine::Engine& engine) {
 
 Json result_json(const Measured& measured, const engine::Engine& engine) {
   const Test& test = measured.test;
-  const auto or_null = [](std::optional<uint64_t> v) { return v ? Json(*v) : Json(nullptr); };
   Json result = {{"test", name(test.kind)}, {"tokens", test.tokens}, {"depth", test.depth}};
   add_placement(engine, result);
   result["threads"] = engine.options().threads;
@@ -182,11 +183,9 @@ Json result_json(const Measured& measured, const engine::Engine& engine) {
   result["planned"] = planned_json(measured);
   result["work"] = json(work_of(test, engine));
   const double positions = test.depth + test.tokens;
-  result["memory"] = {{"resident_bytes", or_null(measured.memory.resident)},
-                      {"peak_bytes", or_null(measured.memory.peak)},
-                      {"planned_bytes", or_null(planned_memory(engine))},
-                      {"kv_bytes", positions * cache_bytes_per_position(engine.model().program,
-                                                                        engine.options().cache)}};
+  result["memory"] = memory_json(measured.memory, engine);
+  result["memory"]["kv_bytes"] =
+      positions * cache_bytes_per_position(engine.model().program, engine.options().cache);
   add_digest(measured, result);
   add_conditions(measured, result);
   result["waterfall"] = waterfall(measured, engine);

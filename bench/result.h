@@ -27,6 +27,9 @@ struct Measured {
   std::optional<engine::Speed> planned;
 };
 
+// What the process takes beside what the plan allows the host.
+nlohmann::ordered_json memory_json(const ProcessMemory& measured, const engine::Engine& engine);
+
 nlohmann::ordered_json result_json(const Measured& measured, const engine::Engine& engine);
 
 // The least work that a test can be done with on this engine.

@@ -158,8 +158,13 @@ class Run {
     return {};
   }
 
-  // Loads the model the way a user would and returns how long that took.
-  Result<double> load_seconds(const ModelSource& source) {
+  struct Load {
+    double seconds;
+    Json memory;
+  };
+
+  // Loads the model the way a user would.
+  Result<Load> load(const ModelSource& source) {
     const Clock::time_point start = Clock::now();
     QUERN_TRY(gguf::File file, source.open());
     engine::EngineOptions options = engine_options(options_.threads[0], options_.caches[0]);
@@ -168,7 +173,7 @@ class Run {
       return !cancel_;
     };
     QUERN_TRY(const auto engine, engine::Engine::load(std::move(file), options));
-    return since(start);
+    return Load{since(start), memory_json(process_memory(), *engine)};
   }
 
   // Cold: from disk; warm: from the page cache.
@@ -179,9 +184,13 @@ class Run {
       for (const auto& part : file.parts()) paths.emplace_back(part.path);
     }
     const bool cold = drop_from_page_cache(paths);
-    QUERN_TRY(const double first, load_seconds(source));
-    QUERN_TRY(const double second, load_seconds(source));
-    return Json{{"cold_s", cold ? Json(first) : Json(nullptr)}, {"warm_s", second}};
+    reset_peak_memory();
+    QUERN_TRY(const Load first, load(source));
+    QUERN_TRY(const Load second, load(source));
+    Json json = {{"cold_s", cold ? Json(first.seconds) : Json(nullptr)},
+                 {"warm_s", second.seconds}};
+    json.update(second.memory);
+    return json;
   }
 
   engine::EngineOptions engine_options(uint32_t threads, kernels::CacheType cache) const {

@@ -91,6 +91,21 @@ TEST(Judge, complainsOfTheImpossible) {
               Contains("different-tokens"));
 }
 
+TEST(Judge, complainsOfMoreMemoryThanPlanned) {
+  static constexpr uint64_t kMore = 1'300'000'000;
+  EXPECT_THAT(codes_of_result([](Json& r) { r["memory"]["peak_bytes"] = kMore; }),
+              Contains("above-plan"));
+  EXPECT_THAT(codes([](Json& report) { report["models"][0]["load"]["peak_bytes"] = kMore; }),
+              Contains("above-plan"));
+  EXPECT_TRUE(codes_of_result([](Json& r) {
+                r["device"] = "vulkan:0";
+                r["memory"]["peak_bytes"] = kMore;
+              }).empty())
+      << "a driver takes memory of its own";
+  EXPECT_TRUE(codes_of_result([](Json& r) { r["memory"].erase("planned_bytes"); }).empty())
+      << "an earlier program";
+}
+
 TEST(Judge, complainsOfTheRunAsAWhole) {
   EXPECT_THAT(codes([](Json& report) { report["complete"] = false; }), Contains("incomplete"));
   EXPECT_THAT(codes([](Json& report) { report["rooflines"][1]["read_bandwidth"] = 30e9; }),

@@ -87,7 +87,12 @@ inline Json sample_report() {
                           {"values", 256},
                           {"bytes", 144},
                           {"kernel", "int8 panel dot product"}}}},
-                       {"load", {{"cold_s", nullptr}, {"warm_s", 0.5}}}}};
+                       {"load",
+                        {{"cold_s", nullptr},
+                         {"warm_s", 0.5},
+                         {"resident_bytes", 900'000'000u},
+                         {"peak_bytes", 1'000'000'000u},
+                         {"planned_bytes", 1'200'000'000u}}}}};
   report["results"] =
       Json::array({sample_result("prefill", 512, 0, 400), sample_result("decode", 128, 1024, 50)});
   report["seconds"] = 12.5;
