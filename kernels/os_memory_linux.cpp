@@ -73,15 +73,20 @@ uint64_t control_group_room() {
   return room;
 }
 
+// kNoLimit if there is none.
+uint64_t address_space_limit() {
+  rlimit limit;
+  const bool limited = ::getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
+  return limited ? limit.rlim_cur : kNoLimit;
+}
+
 }  // namespace
 
 std::optional<uint64_t> address_space_room() {
-  rlimit limit;
   const auto used = kibibytes("/proc/self/status", "VmSize:");
-  if (!used || ::getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) {
-    return std::nullopt;
-  }
-  return limit.rlim_cur - std::min<uint64_t>(limit.rlim_cur, *used);
+  const uint64_t limit = address_space_limit();
+  if (!used || limit == kNoLimit) return std::nullopt;
+  return limit - std::min(limit, *used);
 }
 
 std::optional<SystemMemory> system_memory() {
@@ -91,13 +96,17 @@ std::optional<SystemMemory> system_memory() {
   const uint64_t group = control_group_room();
   const auto room = address_space_room();
   if (room && *room < std::min(group, *available)) {
-    return SystemMemory{*total, *room, "its address space (ulimit -v)"};
+    return SystemMemory{std::min(*total, address_space_limit()), *room,
+                        "its address space (ulimit -v)"};
   }
   if (group < *available) return SystemMemory{*total, group, "its control group"};
   return SystemMemory{*total, *available, "this machine"};
 }
 
 std::optional<MemoryUsage> memory_usage() {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  return std::nullopt;  // most of it would be the sanitizer's own
+#endif
   // smaps counts page by page; what `status` says of them is some pages behind.
   constexpr const char* kStatus = "/proc/self/status";
   constexpr const char* kPages = "/proc/self/smaps_rollup";

@@ -9,7 +9,7 @@
 namespace quern::kernels {
 
 struct SystemMemory {
-  uint64_t total;      // bytes of the machine
+  uint64_t total;      // bytes of the machine, or of the address space if that is the limit
   uint64_t available;  // bytes this process may still take without swapping; the page cache of
                        // files counts as available
   std::string limit;   // what sets `available`: "this machine", "its control group",
@@ -27,6 +27,7 @@ struct MemoryUsage {
   uint64_t peak;         // the most that both together have been
   uint64_t page_tables;  // the kernel's tables for this process
 };
+// nullopt where the system does not say, and under a sanitizer.
 std::optional<MemoryUsage> memory_usage();
 
 }  // namespace quern::kernels

@@ -364,6 +364,18 @@ TEST(PlanRun, endsInOneLineWhenAddressSpaceIsShort) {
   EXPECT_GT(refused, 5);
 }
 
+// Little of a limit is kept for others: a process has its address space for itself.
+TEST(PlanRun, usesTheAddressSpaceThatThereIs) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "sanitizers need address space of their own";
+#endif
+  const auto result =
+      run_program({"run", kModel, "-p", "Hello!", "-n", "2", "--temp", "0", "--threads", "2"}, {},
+                  {}, 480 << 20);
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(result.err, "");
+}
+
 // A driver without address space would crash; a device is refused before it is loaded. Where there
 // is enough for the driver, what is left of it is the budget.
 TEST(PlanRun, endsInOneLineWhenAddressSpaceIsShortForADevice) {
