@@ -99,6 +99,21 @@ void report_memory(const RunModel& model, const char* when) {
   std::fprintf(stderr, "quern: %s: %s\n", when, model.memory().c_str());
 }
 
+// What the model answers: in a chat, or one prompt.
+Status use(RunModel& model, RunOptions& options, bool one_prompt) {
+  QUERN_TRY(engine::SamplerOptions sampling, choose_sampling(options, model.file()));
+  QUERN_CHECK(model.set_sampling(std::move(sampling)));
+  if (one_prompt) {
+    QUERN_TRY(std::string prompt, read_prompt(options));
+    return run_filter(model, {std::move(prompt), options.system, options.limit, options.json,
+                              options.statistics});
+  }
+  QUERN_CHECK(
+      run_repl(model, {options.system, options.limit, options.statistics}, greeting(model)));
+  if (options.statistics) report_memory(model, "at the end");
+  return {};
+}
+
 Status run_model(RunOptions options) {
   using Access = gguf::OpenOptions::Access;
   options.model.open.access = options.no_mmap ? Access::kRead
@@ -120,17 +135,10 @@ Status run_model(RunOptions options) {
   }
   print_warnings(warnings);
   if (options.statistics) report_memory(*model, "loaded");
-  QUERN_TRY(engine::SamplerOptions sampling, choose_sampling(options, model->file()));
-  QUERN_CHECK(model->set_sampling(std::move(sampling)));
-  if (!one_prompt) {
-    QUERN_CHECK(
-        run_repl(*model, {options.system, options.limit, options.statistics}, greeting(*model)));
-    if (options.statistics) report_memory(*model, "at the end");
-    return {};
-  }
-  QUERN_TRY(std::string prompt, read_prompt(options));
-  return run_filter(
-      *model, {std::move(prompt), options.system, options.limit, options.json, options.statistics});
+  QUERN_CHECK(use(*model, options, one_prompt));
+  const std::string above = model->above_plan();
+  if (!above.empty()) print_warnings({&above, 1});
+  return {};
 }
 
 void add_sampling_options(CLI::App& command, RunOptions& options) {

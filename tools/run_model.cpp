@@ -20,11 +20,14 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
+constexpr std::string_view kVulkan = "vulkan:";
+
+bool is_vulkan(const engine::HeapPlan& heap) { return heap.name.starts_with(kVulkan); }
+
 // "; vulkan:0 planned 467.8 MiB, measured 464.1 MiB": own accounting, peak; nothing for other
 // heaps.
 std::string device_memory(const engine::HeapPlan& heap) {
-  constexpr std::string_view kVulkan = "vulkan:";
-  if (!heap.name.starts_with(kVulkan) || heap.terms.empty()) return {};
+  if (!is_vulkan(heap) || heap.terms.empty()) return {};
   const auto gpus = kernels::list_vulkan_devices();
   if (!gpus) return {};
   const auto index = kernels::find_vulkan_device(*gpus, heap.name.substr(kVulkan.size()));
@@ -67,7 +70,8 @@ RunModel::RunModel(RunModelOptions options, const engine::CancelToken& cancel, L
       load_warnings_(std::move(loaded.warnings)),
       tokenizer_(std::move(tokenizer)),
       template_(std::move(chat_template)),
-      session_(new_session(engine::Sampler())) {}
+      session_(new_session(engine::Sampler())),
+      planned_peak_(fit_.plan.host_peak()) {}
 
 Result<RunModel::Loaded> RunModel::load_engine(const RunModelOptions& options, gguf::File file,
                                                uint64_t held) {
@@ -147,6 +151,8 @@ Status RunModel::set_context(uint32_t positions) {
   QUERN_TRY(Loaded loaded, load_engine(options, file.share(), copied ? file.size_bytes() : 0));
   options_ = std::move(options);
   request_ = std::move(loaded.request);
+  // Until here there were both engines.
+  planned_peak_ = std::max(planned_peak_, fit_.plan.host_peak() + loaded.fit.plan.host_peak());
   fit_ = std::move(loaded.fit);
   load_warnings_ = std::move(loaded.warnings);
   // The old session goes before the engine that it uses.
@@ -176,7 +182,7 @@ std::string RunModel::memory() const {
   }
   if (const auto usage = kernels::memory_usage()) {
     text += fmt::format(", measured {} + {} mapped; peak {} of {}", size_text(usage->anonymous),
-                        size_text(usage->mapped), size_text(usage->peak), size_text(host.peak()));
+                        size_text(usage->mapped), size_text(usage->peak), size_text(planned_peak_));
   }
   if (left > 0) {
     text += fmt::format("; {} of the weights are mapped until they are packed", size_text(left));
@@ -187,6 +193,15 @@ std::string RunModel::memory() const {
 
 void RunModel::work_ahead(const engine::CancelToken& stop) {
   static_cast<void>(engine_->pack(stop));  // what is left is packed during the answer
+}
+
+std::string RunModel::above_plan() const {
+  // What a driver takes for itself is not in the plan.
+  if (std::ranges::any_of(fit_.plan.heaps, is_vulkan)) return {};
+  const auto usage = kernels::memory_usage();
+  if (!usage || usage->peak <= planned_peak_) return {};
+  return fmt::format("this took {} of memory at its peak, and {} were planned",
+                     size_text(usage->peak), size_text(planned_peak_));
 }
 
 void RunModel::note_use(size_t rows) {
@@ -261,6 +276,7 @@ Result<Answer> RunModel::answer(const engine::Prompt& prompt, size_t limit,
   answer.statistics.prefill_s = seconds_since(start);
   QUERN_TRY(answer.stop, decode(limit, on_token, start, answer));
   QUERN_CHECK(plan_as_loaded(*engine_, request_, fit_));
+  planned_peak_ = std::max(planned_peak_, fit_.plan.host_peak());
   answer.statistics.decode_s = seconds_since(start) - answer.statistics.first_token_s;
   return answer;
 }

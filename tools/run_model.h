@@ -54,6 +54,8 @@ class RunModel : public Generator {
   Status set_sampling(engine::SamplerOptions options) override;
   std::string plan() const override;
   std::string memory() const override;
+  // One sentence if the process has taken more memory than was planned, else nothing.
+  std::string above_plan() const;
 
   const gguf::File& file() const { return engine_->file(); }
   // One sentence each: what file, tokenizer and template say that was ignored or replaced, and what
@@ -94,7 +96,8 @@ class RunModel : public Generator {
   engine::Tokenizer tokenizer_;
   std::optional<engine::ChatTemplate> template_;  // none: raw prompts
   engine::Session session_;
-  engine::Use use_ = {};  // the most so far
+  engine::Use use_ = {};       // the most so far
+  uint64_t planned_peak_ = 0;  // of the host: the largest plan so far
 };
 
 }  // namespace quern::tools
