@@ -4,6 +4,7 @@
 
 #include "engine/synthetic_model.h"
 #include "tests/run_program.h"
+#include "tools/run_model.h"
 #include "tools/sizes.h"
 
 namespace quern {
@@ -60,6 +61,19 @@ TEST(MemoryPeak, ofLoadingStaysWithinThePlanAndNearIt) {
   constexpr double kTolerance = 8 << 20, kProgram = 7 << 20;
   EXPECT_GE(peak, plan - std::max(plan / 50, kTolerance) - kProgram) << result.err;
   EXPECT_THAT(result.err, Not(HasSubstr("warning"))) << result.err;
+}
+
+// A new context is loaded while the old one is there, so that it can go on if that fails.
+TEST(MemoryPeak, ofANewContextIsThatOfBoth) {
+  const test::TemporaryFolder folder;
+  tools::RunModelOptions options;
+  options.path = large_model(folder, "");
+  options.engine = {.threads = 2, .context = 64};
+  const engine::CancelToken never{false};
+  const auto model = tools::RunModel::load(options, never);
+  ASSERT_TRUE(model) << model.error().to_string();
+  ASSERT_TRUE((*model)->set_context(32));
+  EXPECT_EQ((*model)->above_plan(), "");
 }
 
 // A chat template may take what no plan can know.
