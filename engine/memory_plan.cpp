@@ -4,6 +4,7 @@
 #include <bit>
 #include <numeric>
 #include <set>
+#include <variant>
 
 #include "engine/plan_devices.h"
 #include "engine/plan_tables.h"
@@ -137,7 +138,7 @@ uint64_t session_bytes(const EngineOptions& options, const Config& config) {
 }
 
 // Weights that do not stay in the mapped file: how much of it they are, and what packed ones take.
-// Huge pages are taken whole. Rows that are gathered from such a weight do not count.
+// Huge pages are taken whole.
 struct MovedBytes {
   uint64_t from = 0, packed = 0;
   uint64_t stacked = 0;   // copied from the file, see StackedWeight
@@ -147,7 +148,7 @@ struct MovedBytes {
 MovedBytes moved_bytes(const EngineOptions& options, const Model& model, const Where& where) {
   const std::vector<kernels::DeviceProgram>& devices = where.split.devices;
   MovedBytes moved;
-  std::set<std::string_view> names;  // a tensor may be two weights: embedding and output
+  std::set<std::string_view> names;  // a tensor may be on several devices
   const auto file_bytes = [&](const kernels::WeightInfo& weight) {
     for (const StackedWeight& stacked : model.stacked) {
       if (model.program.weights[stacked.weight].name == weight.name) return stacked.file_bytes();
@@ -158,6 +159,13 @@ MovedBytes moved_bytes(const EngineOptions& options, const Model& model, const W
     if (names.insert(weight.name).second) moved.from += file_bytes(weight);
   };
   const kernels::Program& own = devices[0].program;
+  for (const kernels::Op& op : own.ops) {
+    const auto* embed = std::get_if<kernels::Embed>(&op);
+    // Its rows are read in the file, wherever else the tensor is.
+    if (embed && kernels::cpu_packed_bytes(own, embed->table) == 0) {
+      names.insert(own.weights[embed->table].name);
+    }
+  }
   for (kernels::WeightId id = 0; id < own.weights.size(); ++id) {
     const bool packs = options.weights == kernels::WeightHome::kPacked;
     const uint64_t packed = packs ? kernels::cpu_packed_bytes(own, id) : 0;
@@ -287,14 +295,6 @@ uint64_t HeapPlan::bytes(std::string_view term) const {
 uint64_t MemoryPlan::cache_bytes() const {
   return std::accumulate(layers.begin(), layers.end(), uint64_t{0},
                          [](uint64_t sum, const LayerPlan& layer) { return sum + layer.cache; });
-}
-
-uint64_t MemoryPlan::weight_bytes() const {
-  return std::accumulate(heaps.begin(), heaps.end(), uint64_t{0},
-                         [](uint64_t sum, const HeapPlan& heap) {
-                           return sum + heap.bytes("weights") + heap.bytes("packed weights") +
-                                  heap.bytes("stacked weights");
-                         });
 }
 
 uint64_t MemoryPlan::host_peak() const {

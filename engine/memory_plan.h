@@ -79,9 +79,8 @@ struct MemoryPlan {
   const HeapPlan& host() const { return heaps[0]; }
   // The host's peak with that of all devices whose memory is the host's.
   uint64_t host_peak() const;
-  uint64_t device_peak() const;   // of all other devices
-  uint64_t cache_bytes() const;   // of all layers, without the spare block
-  uint64_t weight_bytes() const;  // in the file, packed or on devices
+  uint64_t device_peak() const;  // of all other devices
+  uint64_t cache_bytes() const;  // of all layers, without the spare block
   bool fits(const Budgets& budgets) const;
 };
 

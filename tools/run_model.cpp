@@ -181,11 +181,10 @@ std::string RunModel::memory() const {
     text += fmt::format(" ({} as far as it is used)", size_text(*used - std::min(*used, left)));
   }
   if (const auto usage = kernels::memory_usage()) {
-    text += fmt::format(", measured {} + {} mapped; peak {} of {}", size_text(usage->anonymous),
-                        size_text(usage->mapped), size_text(usage->peak), size_text(planned_peak_));
-  }
-  if (left > 0) {
-    text += fmt::format("; {} of the weights are mapped until they are packed", size_text(left));
+    text += fmt::format(", measured {} + {} mapped", size_text(usage->anonymous),
+                        size_text(usage->mapped));
+    if (left > 0) text += fmt::format(" ({} of it until it is packed)", size_text(left));
+    text += fmt::format("; peak {} of {}", size_text(usage->peak), size_text(planned_peak_));
   }
   for (const engine::HeapPlan& heap : fit_.plan.heaps) text += device_memory(heap);
   return text;

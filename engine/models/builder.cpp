@@ -199,9 +199,8 @@ kernels::ValueId ModelBuilder::exactly(std::string_view use, uint64_t width) {
 void ModelBuilder::embed(float scale, bool positions) {
   // The embedding may have padding rows that the output matrix lacks, or the other way round: a
   // token must have both.
-  kernels::Embed op{.table = bind("token_embd.weight", {config().embedding, config().vocabulary}),
-                    .out = x_,
-                    .scale = scale};
+  embedding_ = bind("token_embd.weight", {config().embedding, config().vocabulary});
+  kernels::Embed op{.table = embedding_, .out = x_, .scale = scale};
   if (positions) {
     const gguf::TensorView* table = file_.find_tensor("position_embd.weight");
     const uint64_t rows = table ? table->shape[1] : config().context;
@@ -426,7 +425,7 @@ void ModelBuilder::output(float scale, float softcap, const std::string& norm_st
   program.ops.push_back(kernels::SelectLogitRows{x_, gathered});
   const bool tied = !has("output.weight");
   kernels::Linear head{
-      .weight = bind(tied ? "token_embd.weight" : "output.weight", {width, config().vocabulary}),
+      .weight = tied ? embedding_ : bind("output.weight", {width, config().vocabulary}),
       .bias = bind_if_present("output.bias", {config().vocabulary}),
       .out = logits_,
       .scale = scale};

@@ -204,6 +204,7 @@ class ModelBuilder {
   std::set<std::string, std::less<>> used_;
   std::optional<Error> error_;
   kernels::ValueId x_, logits_ = kernels::kAbsent;
+  kernels::WeightId embedding_ = kernels::kAbsent;
   // Of a block; branch_ is x + attention before a parallel feed-forward, or what is not yet added.
   kernels::ValueId q_ = kernels::kAbsent, k_ = kernels::kAbsent, v_ = kernels::kAbsent,
                    attended_ = kernels::kAbsent, hidden_ = kernels::kAbsent,

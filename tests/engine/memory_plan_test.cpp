@@ -7,6 +7,7 @@
 
 #include "engine/synthetic_model.h"
 #include "tests/engine/memory_growth.h"
+#include "tests/temporary_folder.h"
 
 namespace quern::engine {
 namespace {
@@ -163,6 +164,49 @@ TEST(MemoryPlanTerms, countALockedFileBesideItsPackedCopy) {
   EXPECT_EQ(plan.host().bytes("weights"), file.size_bytes());
   EXPECT_GT(plan.host().bytes("packed weights"), 0u);
   EXPECT_LT(plan_memory(file, model, {})->host().bytes("weights"), file.size_bytes());
+}
+
+// Nearly all of it is its vocabulary: 68 MiB.
+gguf::Writer tall_model(bool tied) {
+  const SyntheticShape shape = {"tall", "llama", 1, 1024, 256, 4, 1, 64, 65536, 4096, 10000, tied};
+  return synthetic_model(shape, *find_mix("Q8_0"), 1);
+}
+
+TEST(MemoryPlanTerms, countATiedEmbeddingOnce) {
+  const auto host = [](bool tied, const EngineOptions& options, gguf::OpenOptions::Access access) {
+    const gguf::File file = *tall_model(tied).outline("tall");
+    return plan_memory(file, *read_model(file), options, access)->host();
+  };
+  constexpr uint64_t kTable = uint64_t{65536} * 1024 / 32 * 34;
+  using enum gguf::OpenOptions::Access;
+  EXPECT_GE(host(true, {}, kMap).bytes("packed weights"), kTable);
+  EXPECT_LT(host(true, {}, kMap).bytes("weights"), 1u << 20);
+  for (const HeapPlan& mapped : {host(false, {}, kMap), host(true, {.weights = kMapped}, kMap),
+                                 host(true, {}, kMapLocked), host(true, {}, kRead)}) {
+    EXPECT_GE(mapped.bytes("weights"), kTable);
+  }
+}
+
+// Rows that lie 16 KiB apart, all over the table, are not read where it was mapped.
+TEST(MemoryPlanTerms, coverTheRowsOfAnEmbeddingHoweverManyAreRead) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "under a sanitizer nothing is measured";
+#endif
+  const test::TemporaryFolder folder;
+  ASSERT_TRUE(tall_model(true).write(folder.file("tall.gguf")));
+  gguf::File file = *gguf::File::open(folder.file("tall.gguf"));
+  const EngineOptions options = {.threads = 2, .context = 4096, .check_weights = false};
+  const MemoryPlan plan = *plan_memory(file, *read_model(file), options);
+  const uint64_t before = kernels::memory_usage()->mapped;
+  const auto engine = *Engine::load(std::move(file), options);
+  Sequence sequence = engine->new_sequence();
+  for (int32_t step = 0; step < 8; ++step) {
+    std::vector<Row> rows;
+    for (int32_t i = 0; i < 512; ++i) rows.push_back({&sequence, (step * 512 + i) * 16, i == 511});
+    ASSERT_TRUE(engine->step(rows, CancelToken{false}));
+  }
+  const uint64_t measured = kernels::memory_usage()->mapped - before;
+  EXPECT_LE(measured, plan.host().bytes("weights") + (2 << 20)) << "2 MiB of the program";
 }
 
 }  // namespace
