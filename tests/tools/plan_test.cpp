@@ -330,7 +330,7 @@ TEST(PlanRun, comparesPlannedWithMeasured) {
   EXPECT_THAT(result.err, ::testing::StartsWith("quern: loaded: memory planned "));
   const auto planned = sizes_after(result.err, "planned "),
              measured = sizes_after(result.err, "measured ");
-  const size_t used_at = result.err.rfind(" (") + 2;
+  const size_t used_at = result.err.rfind(" (", result.err.rfind(" as far")) + 2;
   const auto used = static_cast<double>(
       *parse_size(result.err.substr(used_at, result.err.find(" as far", used_at) - used_at)));
   EXPECT_LE(measured.first, used) << result.err;
