@@ -18,7 +18,7 @@ inline std::string own_golden(std::string_view relative) {
 inline std::optional<std::string> shared_golden(std::string_view relative) {
   // A worktree lies one level deeper than a checkout, so look upwards.
   const std::filesystem::path source = QUERN_SOURCE_DIR;
-  for (const auto& base : {source.parent_path(), source.parent_path().parent_path()}) {
+  for (const auto& base : {source / "..", source / "../.."}) {
     const auto path = base / "shared/golden" / relative;
     std::error_code error;
     if (std::filesystem::exists(path, error)) return path.string();
