@@ -30,10 +30,8 @@ std::string bar(const engine::HeapPlan& heap, const std::optional<MemoryBudget>&
     const double end = std::round(kWidth * static_cast<double>(sum) / static_cast<double>(whole));
     text.resize(std::max(text.size(), static_cast<size_t>(end)), c);
   };
-  uint64_t weights = 0;
-  for (const char* term : {"weights", "embedding rows", "packed weights", "stacked weights"}) {
-    weights += heap.bytes(term);
-  }
+  const uint64_t weights =
+      heap.bytes("weights") + heap.bytes("packed weights") + heap.bytes("stacked weights");
   const uint64_t cache = heap.bytes("key/value cache");
   part('#', weights);
   part('=', cache);
