@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cassert>
 #include <thread>
+#include <utility>
 
 #include "engine/engine_backend.h"
 #include "engine/load_weights.h"
@@ -218,11 +219,11 @@ Status Engine::allocate(LoadProgress& progress) {
 }
 
 kernels::PackObserver Engine::copy_observer(LoadProgress& progress) {
-  return [this, &progress, before = size_t{0}](kernels::WeightId id, size_t bytes) mutable {
+  return [this, &progress, before = std::vector<size_t>(model_.weights.size())](
+             kernels::WeightId id, size_t bytes) mutable {
     const std::span<const std::byte> all = model_.weights[id].bytes;
     file_.release(all.first(bytes));
-    progress.add(bytes - before);
-    before = bytes < all.size() ? bytes : 0;
+    progress.add(bytes - std::exchange(before[id], bytes));
     for (StackedWeight& stacked : model_.stacked) {
       if (stacked.weight == id && bytes == all.size()) stacked.bytes = {};
     }

@@ -35,7 +35,7 @@ WeightId companion(const Program& program, WeightId weight) {
 }
 
 // Mapped bytes that are packed before they are given back.
-constexpr uint64_t kSliceBytes = 8 << 20;
+constexpr uint64_t kSliceBytes = 2 << 20;
 
 // Bytes of kRowTile rows.
 size_t tile_bytes(const gguf::TensorView& tensor) {
@@ -48,16 +48,19 @@ class Placer {
   Placer(const Program& program, std::span<Weight> weights, std::byte* memory)
       : program_(program), weights_(weights), next_(memory) {}
 
-  void place(WeightId id) {
+  // Returns the weight whose tiles lie between those of this one, or kAbsent.
+  WeightId place(WeightId id) {
     Weight& weight = weights_[id];
     const uint64_t bytes = cpu_packed_bytes(program_, id);
-    if (bytes == 0 || weight.packed.data) return;
+    if (bytes == 0 || weight.packed.data) return kAbsent;
     const size_t matrices = weight.tensor.rows() / weight.tensor.shape[1];
     weight.packed = {next_, tile_bytes(weight.tensor), bytes / matrices};
     next_ += bytes;
     const WeightId second = companion(program_, id);
     const uint64_t more = second == kAbsent ? 0 : cpu_packed_bytes(program_, second);
-    if (more > 0 && alternate(weight, weights_[second])) next_ += more;
+    if (more == 0 || !alternate(weight, weights_[second])) return kAbsent;
+    next_ += more;
+    return second;
   }
 
  private:
@@ -128,25 +131,37 @@ Result<WeightPacker> WeightPacker::make(const Program& program, std::span<Weight
   QUERN_TRY(packer.memory_, HugePages::allocate(total));
   packer.weights_ = weights;
   Placer placer(program, weights, packer.memory_.data());
-  for (WeightId id = 0; id < weights.size(); ++id) placer.place(id);
+  for (WeightId id = 0; id < weights.size(); ++id) packer.between_.push_back(placer.place(id));
   return packer;
 }
 
 Result<uint64_t> WeightPacker::pack(uint64_t bytes, ThreadPool& pool, const PackObserver& packed) {
   const uint64_t goal = left_ - std::min(left_, bytes);
   while (left_ > goal) {
-    Weight& weight = weights_[next_];
-    const size_t before = weight.packed.tiles;
-    if (!weight.packed.data || before == tiles_of(weight.tensor)) {
+    const Weight& weight = weights_[next_];
+    if (!weight.packed.data || weight.packed.tiles == tiles_of(weight.tensor)) {
       ++next_;
       continue;
     }
-    pack_slice(weight, std::min(kSliceBytes, left_ - goal), pool);
-    const uint64_t done = bytes_before(weight.tensor, weight.packed.tiles);
-    left_ -= done - bytes_before(weight.tensor, before);
-    if (packed && !packed(next_, done)) return fail(ErrorKind::kCancelled, "cancelled", "stopped");
+    // Of two weights in turns half of each page would lie idle until the second one is packed.
+    const WeightId second = between_[next_];
+    const bool behind = second != kAbsent && weights_[second].packed.tiles < weight.packed.tiles;
+    const WeightId id = behind ? second : next_;
+    if (!advance(id, std::min(kSliceBytes, left_ - goal), pool, packed)) {
+      return fail(ErrorKind::kCancelled, "cancelled", "stopped");
+    }
   }
   return left_;
+}
+
+bool WeightPacker::advance(WeightId id, uint64_t bytes, ThreadPool& pool,
+                           const PackObserver& packed) {
+  Weight& weight = weights_[id];
+  const uint64_t before = bytes_before(weight.tensor, weight.packed.tiles);
+  pack_slice(weight, bytes, pool);
+  const uint64_t done = bytes_before(weight.tensor, weight.packed.tiles);
+  left_ -= done - before;
+  return !packed || packed(id, done);
 }
 
 }  // namespace quern::kernels::cpu

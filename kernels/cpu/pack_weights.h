@@ -2,6 +2,7 @@
 #pragma once
 
 #include <span>
+#include <vector>
 
 #include "kernels/cpu/context.h"
 #include "kernels/cpu/huge_pages.h"
@@ -19,10 +20,14 @@ class WeightPacker {
   Result<uint64_t> pack(uint64_t bytes, ThreadPool& pool, const PackObserver& packed);
 
  private:
+  // The next `bytes` of a weight. Returns whether to go on.
+  bool advance(WeightId id, uint64_t bytes, ThreadPool& pool, const PackObserver& packed);
+
   HugePages memory_;
   std::span<Weight> weights_;
-  WeightId next_ = 0;  // the weights before it are packed
-  uint64_t left_ = 0;  // mapped bytes that are not
+  std::vector<WeightId> between_;  // per weight: the one that lies between its tiles, or kAbsent
+  WeightId next_ = 0;              // the weights before it are packed
+  uint64_t left_ = 0;              // mapped bytes that are not
 };
 
 }  // namespace quern::kernels::cpu
